@@ -1,0 +1,87 @@
+"""Plans say what they must, and the rule counts votes as people would by hand."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from protocol_strategies import SITES, a_plan, ballots
+
+from protocol.ballot import Activated, Ballot, Choice, NotActivated, Rule, decide_activation
+from protocol.errors import RecordError
+from protocol.plan import Aggregation, Plan
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"sites": ["birch", "amber"]}, "sorted"),
+        ({"sites": ["amber", "amber"]}, "sorted"),
+        ({"sites": []}, "at least 1"),
+        ({"sites": ["Amber Hospital"]}, "pattern"),
+        ({"aggregation": {"rule": "fedavg", "quorum": 5, "deadline_s": 60}}, "quorum 5 exceeds"),
+        ({"rounds": 0}, "greater than or equal to 1"),
+        ({"title": "two\nlines"}, "pattern"),
+    ],
+)
+def test_an_incoherent_plan_is_refused(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(RecordError, match=complaint):
+        Plan.from_json(a_plan().to_json() | changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"delta": "0"}, {"delta": "1"}, {"epsilon": "0"}, {"max_grad_norm": "-1"}]
+)
+def test_a_privacy_promise_without_meaning_is_refused(changes: dict[str, str]) -> None:
+    body = a_plan().to_json()
+    with pytest.raises(RecordError, match=r"delta|epsilon"):
+        Plan.from_json(body | {"privacy": body["privacy"] | changes})
+
+
+def _by_hand(plan: Plan, cast: Sequence[Ballot], rule: Rule) -> tuple[str, ...] | None:
+    """The rule as a person would apply it with paper and pencil."""
+    seen: dict[str, Choice] = {}
+    for ballot in cast:
+        if ballot.plan_id != plan.id or ballot.site not in plan.sites or ballot.site in seen:
+            continue
+        seen[ballot.site] = ballot.choice
+    approving = sorted(site for site, choice in seen.items() if choice == "approve")
+    refusing = [site for site, choice in seen.items() if choice == "refuse"]
+    enough = len(approving) >= rule.approvals and len(approving) >= plan.aggregation.quorum
+    return tuple(approving) if enough and len(refusing) <= rule.refusals_allowed else None
+
+
+@given(st.lists(ballots, max_size=8), st.integers(1, 4), st.integers(0, 2))
+def test_the_rule_agrees_with_a_count_by_hand(
+    cast: list[Ballot], approvals: int, refusals: int
+) -> None:
+    plan = a_plan()
+    rule = Rule(approvals=approvals, refusals_allowed=refusals)
+    decision = decide_activation(plan, cast, rule)
+    expected = _by_hand(plan, cast, rule)
+    assert (decision.signers if isinstance(decision, Activated) else None) == expected
+
+
+def test_the_first_ballot_of_a_site_counts() -> None:
+    plan = a_plan(sites=("amber",), aggregation=Aggregation(quorum=1, deadline_s=60))
+    refuse, approve = (
+        Ballot(plan_id=plan.id, site="amber", choice=choice)
+        for choice in (Choice.REFUSE, Choice.APPROVE)
+    )
+    rule = Rule(approvals=1)
+    assert isinstance(decide_activation(plan, [refuse, approve], rule), NotActivated)
+    assert decide_activation(plan, [approve, refuse], rule) == Activated(("amber",))
+
+
+def test_a_ballot_for_another_plan_does_not_count() -> None:
+    plan, other = a_plan(), a_plan(rounds=6)
+    cast = [Ballot(plan_id=other.id, site=site, choice=Choice.APPROVE) for site in SITES]
+    assert isinstance(decide_activation(plan, cast, Rule(approvals=2)), NotActivated)
+
+
+def test_a_reason_says_who_refused() -> None:
+    plan = a_plan()
+    cast = [Ballot(plan_id=plan.id, site="cedar", choice=Choice.REFUSE)]
+    decision = decide_activation(plan, cast, Rule(approvals=2))
+    assert isinstance(decision, NotActivated)
+    assert "cedar" in decision.reason
