@@ -1,0 +1,25 @@
+"""What can go wrong at this hospital, apart from what other parties get wrong.
+
+A refusal is not an error: it is a value (`hospital_node.admission.Refused`). No text here ever
+holds a patient's identifier, a label or a file's content.
+"""
+
+
+class NodeError(Exception):
+    """Something at this hospital must be put right before work can go on."""
+
+
+class ConfigurationError(NodeError):
+    """A file this node needs is missing, unreadable or contradicts another one."""
+
+
+class CohortError(NodeError):
+    """The images at this hospital cannot serve what a plan asks for."""
+
+
+class VoteError(NodeError):
+    """A vote cannot be cast: no such plan, or this hospital has voted already."""
+
+
+class EgressError(NodeError):
+    """Something was about to leave this hospital that must not."""

@@ -1,0 +1,89 @@
+"""A hospital's `node.toml`.
+
+Read whole by `audit.settings.read_settings` before anything starts. Private keys and images are
+named here and never held.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from audit.settings import Address, AuditAddress, ConfigPath, Database, Section, Tls
+from protocol.record import Digest, Name, Text
+
+
+class SiteSection(Section):
+    """Who this hospital is."""
+
+    name: Name
+    """As in the consortium file."""
+    organisation: Text
+    state: ConfigPath
+    """Folder for caches and sockets; losing it loses no record."""
+
+
+class NodeKeys(Section):
+    """Private keys, made here and never sent."""
+
+    event: ConfigPath
+    """Signs this hospital's events and ballots."""
+    witness: ConfigPath
+    """Cosigns checkpoints of the consortium's log."""
+    log: ConfigPath
+    """Signs checkpoints of the hospital's own log."""
+    pseudonym: ConfigPath
+    """Turns patient identifiers into pseudonyms."""
+    supernode: ConfigPath
+    """ECDSA P-384; Flower's own authentication of this node."""
+
+
+class CentreAddress(Section):
+    """Where the centre's door is."""
+
+    fleet: Address
+
+
+class Images(Section):
+    """Where the images are."""
+
+    folder: ConfigPath
+    labels: ConfigPath
+
+
+class PolicyFile(Section):
+    """What this hospital allows."""
+
+    file: ConfigPath
+
+
+class Compute(Section):
+    """What training may use."""
+
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Flower(Section):
+    """How the node's Flower processes reach one another, and what code they may answer for."""
+
+    client_app_api_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Loopback port between SuperNode and executor; 0 takes a free one."""
+    fab_digests: tuple[Digest, ...] = ()
+    """Code bundles whose tasks are answered. They are never unpacked."""
+
+
+class NodeSettings(Section):
+    """The whole file."""
+
+    site: SiteSection
+    database: Database
+    keys: NodeKeys
+    tls: Tls
+    centre: CentreAddress
+    audit: AuditAddress
+    consortium: ConfigPath
+    """The membership list, agreed out of band."""
+    images: Images
+    policy: PolicyFile
+    compute: Compute = Compute()
+    flower: Flower = Flower()
