@@ -31,12 +31,6 @@ class DeployError(Exception):
     code = ExitCode.FAULT
 
 
-class SettingsError(DeployError):
-    """A settings file or an option has a fault."""
-
-    code = ExitCode.SETTINGS
-
-
 class ImagesError(DeployError):
     """The images or their labels cannot be used."""
 
