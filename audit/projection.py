@@ -4,15 +4,25 @@ The one rule: it holds nothing that the entries do not say, so it can be dropped
 It trails the log; every answer says how far it had been filled (`scanned_to`).
 """
 
+import threading
+import time
 from dataclasses import dataclass
 
 import psycopg
+import structlog
+from psycopg_pool import ConnectionPool
 
 from audit import store
 from audit.entry import Entry
+from audit.watermarks import Mark, Watermarks
 
 _CHUNK = 2000
 """Entries of one transaction: short enough that queries see progress, long enough to be cheap."""
+
+_RETRY_S = 0.5
+_IDLE_S = 60.0
+
+_log = structlog.get_logger("audit.projection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +108,33 @@ def _row(index: int, content: bytes) -> tuple[object, ...]:
         entry.run_id,
         entry.round,
     )
+
+
+class Projector:
+    """A thread that keeps the projection close behind the log."""
+
+    def __init__(self, pool: ConnectionPool, watermarks: Watermarks) -> None:
+        self._pool = pool
+        self._watermarks = watermarks
+        self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the thread ends when the watermarks close."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        projected = 0
+        while not self._watermarks.is_closed:
+            try:
+                with self._pool.connection() as connection:
+                    projected = project(connection)
+            except psycopg.OperationalError as fault:
+                _log.warning("projection waits for the database", fault=str(fault).strip())
+                time.sleep(_RETRY_S)
+                continue
+            self._watermarks.advance(Mark.PROJECTED, projected)
+            self._watermarks.wait_beyond(Mark.SIGNED, projected, timeout_s=_IDLE_S)

@@ -40,7 +40,7 @@ def install(connection: psycopg.Connection, part: Part) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         connection.execute(_BOOK)
         rows = connection.execute("SELECT name, digest FROM audit_migration")
-        known: dict[str, str] = {name: digest for name, digest in rows}
+        known: dict[str, str] = dict(rows.fetchall())
         for name, text in _files(part):
             digest = hashlib.sha256(text.encode()).hexdigest()
             if name in known:

@@ -13,6 +13,12 @@ class Mark(StrEnum):
 
     SIGNED = "signed"
     """Durable, and under a signed checkpoint."""
+    OFFERED = "offered"
+    """Put before the witnesses: one size at a time, the next when the quorum has cosigned this.
+
+    Were each witness given the newest checkpoint, a busy log would have them all cosign different
+    sizes, and none would ever get its quorum.
+    """
     WITNESSED = "witnessed"
     """Under a checkpoint with the quorum of cosignatures."""
     PROJECTED = "projected"
@@ -23,12 +29,12 @@ class Watermarks:
     """The log's sizes by mark; safe to share between threads."""
 
     def __init__(self) -> None:
-        self._sizes = dict.fromkeys(Mark, -1)
+        self._sizes = dict.fromkeys(Mark, 0)
         self._changed = threading.Condition()
         self._is_closed = False
 
     def size(self, mark: Mark) -> int:
-        """The size that has reached `mark`; -1 when none has."""
+        """The size that has reached `mark`; 0 when none has."""
         with self._changed:
             return self._sizes[mark]
 
@@ -37,6 +43,8 @@ class Watermarks:
         with self._changed:
             if size > self._sizes[mark]:
                 self._sizes[mark] = size
+                if self._sizes[Mark.OFFERED] <= self._sizes[Mark.WITNESSED]:
+                    self._sizes[Mark.OFFERED] = self._sizes[Mark.SIGNED]
                 self._changed.notify_all()
 
     def wait_beyond(self, mark: Mark, size: int, *, timeout_s: float) -> int:

@@ -1,0 +1,70 @@
+"""What a log answers when it does not do what it was asked: the same errors on both sides of HTTP.
+
+The one rule: whoever reads one knows whether to give up (`EntryRefusedError`, `LogHaltedError`) or
+to ask again (`LogUnavailableError` and its kinds). Status codes are the API's business.
+"""
+
+from enum import StrEnum
+
+from audit.errors import AuditError, EntryError
+
+
+class Refusal(StrEnum):
+    """Why an entry is not taken into the log."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_PRODUCER = "unknown-producer"
+    BAD_SIGNATURE = "bad-signature"
+    CLOCK_AHEAD = "clock-ahead"
+    GAP = "gap"
+    FORK = "fork"
+    EVENT_ID_TAKEN = "event-id-taken"
+    TOO_MANY = "too-many"
+
+
+class EntryRefusedError(EntryError):
+    """An entry cannot be taken, now or later, as it is; none of its submission was stored."""
+
+    def __init__(
+        self,
+        refusal: Refusal,
+        explanation: str,
+        *,
+        position: int = 0,
+        expected_seq: int | None = None,
+    ) -> None:
+        super().__init__(f"entry {position} of the submission: {explanation}")
+        self.refusal = refusal
+        self.explanation = explanation
+        self.position = position
+        self.expected_seq = expected_seq
+        """The number with which the producer's chain goes on, where the number was the fault."""
+
+
+class LogUnavailableError(AuditError):
+    """The log cannot answer now; asking again later is safe, submissions being idempotent."""
+
+
+class LogBusyError(LogUnavailableError):
+    """More is queued than the log takes; come back after the time it names."""
+
+
+class NotYetWitnessedError(LogUnavailableError):
+    """The entry is not yet under a checkpoint with the quorum of cosignatures."""
+
+
+class LogHaltedError(AuditError):
+    """The log signs nothing more until a person has looked: its database contradicts a witness."""
+
+
+class UnknownEntryError(AuditError):
+    """The log holds no such entry, tile or checkpoint."""
+
+
+class LogForkedError(AuditError):
+    """The log has signed two checkpoints that cannot both be true."""
+
+    def __init__(self, *, seen: str, offered: str, explanation: str) -> None:
+        super().__init__(f"the log has forked: {explanation}; keep both checkpoints as evidence")
+        self.seen = seen
+        self.offered = offered

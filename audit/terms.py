@@ -1,0 +1,73 @@
+"""The terms of a log: the key it signs with, whom it hears, and what makes an entry acceptable.
+
+The one rule: everything that can be told from one entry alone is checked here, before it queues;
+where it stands in its producer's chain is checked when it is ordered.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audit.checkpoint import WitnessPolicy
+from audit.entry import Entry
+from audit.errors import EntryError
+from audit.note import Signer, Verifier
+from audit.refusal import EntryRefusedError, Refusal
+
+CLOCK_AHEAD_US = 600_000_000
+"""An entry may be dated ten minutes ahead of the log's clock, no more. There is no bound behind: an
+outbox that could not reach the log for a day delivers entries a day old, and that is honest."""
+
+
+def _no_witnesses() -> WitnessPolicy:
+    return WitnessPolicy((), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a log is and what it takes."""
+
+    signer: Signer
+    producers: Mapping[str, Verifier]
+    """Whose entries are taken, by key name."""
+    clock_us: Callable[[], int]
+    witnesses: WitnessPolicy = field(default_factory=_no_witnesses)
+    """Without witnesses, as in a hospital's local log, a signed checkpoint counts as witnessed."""
+    high_water: Path | None = None
+    """File beside the database with the last checkpoint signed; a restored backup is behind it."""
+
+    def check(self, content: bytes, position: int) -> Entry:
+        """The entry in `content`, which is number `position` of its submission.
+
+        Raises:
+            EntryRefusedError: malformed, by nobody known, wrongly signed, or dated in the future.
+        """
+        try:
+            entry = Entry.parse(content)
+        except EntryError as cause:
+            raise EntryRefusedError(Refusal.MALFORMED, str(cause), position=position) from cause
+        if "\0" in f"{entry.plan_id}{entry.run_id}":  # PostgreSQL's text cannot hold it
+            raise EntryRefusedError(Refusal.MALFORMED, "an id holds a NUL", position=position)
+        self._check_signature(entry, position)
+        ahead_us = entry.time_us - self.clock_us()
+        if ahead_us > CLOCK_AHEAD_US:
+            raise EntryRefusedError(
+                Refusal.CLOCK_AHEAD,
+                f"dated {ahead_us // 1_000_000} s ahead of the log's clock; at most "
+                f"{CLOCK_AHEAD_US // 1_000_000} s: set the producer's clock",
+                position=position,
+            )
+        return entry
+
+    def _check_signature(self, entry: Entry, position: int) -> None:
+        verifier = self.producers.get(entry.producer)
+        if verifier is None:
+            raise EntryRefusedError(
+                Refusal.UNKNOWN_PRODUCER,
+                f"this log takes no entries signed as {entry.producer!r}",
+                position=position,
+            )
+        try:
+            entry.verify(verifier)
+        except EntryError as cause:
+            raise EntryRefusedError(Refusal.BAD_SIGNATURE, str(cause), position=position) from cause

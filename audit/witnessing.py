@@ -1,0 +1,122 @@
+"""Witnessing, as the log sees it: witnesses come, show what they saw last, and leave cosignatures.
+
+The one rule: what a witness shows is compared with the database before it is offered anything. A
+checkpoint of the log's own key that the database cannot account for is kept as a claim, and the
+sequencer stops. Hospitals connect outbound only, so the log never calls a witness.
+"""
+
+import threading
+from dataclasses import dataclass
+
+from psycopg_pool import ConnectionPool
+
+from audit import store
+from audit.checkpoint import Checkpoint, add_cosignatures, open_checkpoint
+from audit.errors import NoteError, QuorumError
+from audit.hashes import TreeHashes
+from audit.merkle import consistency_proof
+from audit.note import Note, signature_line
+from audit.refusal import LogHaltedError, UnknownEntryError
+from audit.sequencer import Sequencer
+from audit.terms import Terms
+from audit.tree import find_contradiction
+from audit.watermarks import Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A checkpoint put before a witness, and the proof that it extends the one it showed."""
+
+    note: str
+    proof: tuple[bytes, ...]
+
+
+class Witnessing:
+    """Offers checkpoints and collects cosignatures; safe to share between threads."""
+
+    def __init__(
+        self, pool: ConnectionPool, terms: Terms, *, sequencer: Sequencer, hashes: TreeHashes
+    ) -> None:
+        self._pool = pool
+        self._terms = terms
+        self._sequencer = sequencer
+        self._hashes = hashes
+        # Two cosignatures that complete a quorum together must see each other.
+        self._one_at_a_time = threading.Lock()
+        self._organisations = {
+            witness.verifier.name: witness.organisation for witness in terms.witnesses.witnesses
+        }
+
+    def offer(self, witness: str, seen_note: str, *, wait_s: float) -> Offer | None:
+        """The next checkpoint for a witness that saw `seen_note` last (empty: none yet).
+
+        None when there is nothing new within `wait_s`.
+
+        Raises:
+            UnknownEntryError: no such witness is known.
+            NoteError: what it shows is not a checkpoint signed by this log.
+            LogHaltedError: what it shows contradicts the database; the log has stopped.
+        """
+        organisation = self._organisations.get(witness)
+        if organisation is None:
+            raise UnknownEntryError(f"the consortium names no witness {witness!r}")
+        seen_size = self._check_seen(seen_note) if seen_note else 0
+        self._sequencer.hear(organisation)
+        size = self._sequencer.watermarks.wait_beyond(Mark.OFFERED, seen_size, timeout_s=wait_s)
+        if size <= seen_size:
+            return None
+        with self._pool.connection() as connection:
+            note = store.checkpoint_at(connection, size)
+        if note is None:
+            raise UnknownEntryError(f"no checkpoint of {size} entries is kept")
+        return Offer(note, consistency_proof(seen_size, size, self._hashes.read))
+
+    def _check_seen(self, seen_note: str) -> int:
+        checkpoint = open_checkpoint(seen_note, self._terms.signer.verifier)
+        with self._pool.connection() as connection:
+            fault = find_contradiction(connection, seen_note, self._terms.signer.verifier)
+            if fault is not None:
+                store.add_claim(connection, size=checkpoint.size, note=seen_note)
+        if fault is not None:
+            self._sequencer.halt(fault)
+            raise LogHaltedError(fault)
+        return checkpoint.size
+
+    def cosign(self, note: str) -> None:
+        """Keep the cosignatures of known witnesses on a checkpoint of this log.
+
+        Raises:
+            UnknownEntryError: the log has not signed this checkpoint.
+            NoteError: no known witness's cosignature is on it, or one is wrong.
+        """
+        parsed = Note.parse(note)
+        size = Checkpoint.parse(parsed.text).size
+        names = {cosignature.name for cosignature in self._terms.witnesses.cosignatures(note)}
+        if not names:
+            raise NoteError("the note carries no cosignature of a witness of this consortium")
+        lines = {
+            s.name: signature_line(s.name, s.key_id, s.content)
+            for witness in self._terms.witnesses.witnesses
+            for s in parsed.signatures
+            if s.is_by(witness.verifier)
+        }
+        with self._one_at_a_time:
+            is_witnessed = self._keep(size, parsed.text, lines)
+        if is_witnessed:
+            self._sequencer.watermarks.advance(Mark.WITNESSED, size)
+
+    def _keep(self, size: int, text: str, lines: dict[str, str]) -> bool:
+        """Store the lines; whether the checkpoint now has its quorum."""
+        with self._pool.connection() as connection:
+            stored = store.checkpoint_at(connection, size)
+            if stored is None or Note.parse(stored).text != text:
+                raise UnknownEntryError(f"this log has signed no such checkpoint of {size} entries")
+            for witness, line in lines.items():
+                store.add_cosignature(connection, size=size, witness=witness, line=line)
+            cosigned = add_cosignatures(stored, store.cosignatures(connection, size))
+            try:
+                self._terms.witnesses.check(cosigned)
+            except QuorumError:
+                return False
+            store.add_witnessed(connection, size=size, note=cosigned)
+            return True
