@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from audit.entry import MAX_ENTRY_BYTES
 from audit.errors import ProofError
-from audit.merkle import HASH_BYTES
+from audit.merkle import HASH_BYTES, root_of
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 2**TILE_HEIGHT
@@ -112,16 +112,24 @@ def decode_bundle(content: bytes) -> list[bytes]:
     Raises:
         ProofError: the bytes end within an entry.
     """
+    entries, rest = split_bundle(content)
+    if rest:
+        raise ProofError(f"entry {len(entries)} of a bundle is cut short")
+    return entries
+
+
+def split_bundle(content: bytes) -> tuple[list[bytes], bytes]:
+    """The whole entries at the front of a bundle, and what is left after them."""
     entries: list[bytes] = []
     offset = 0
-    while offset < len(content):
+    while offset + _LENGTH_BYTES <= len(content):
         start = offset + _LENGTH_BYTES
         end = start + int.from_bytes(content[offset:start], "big")
-        if end > len(content) or start > len(content):
-            raise ProofError(f"entry {len(entries)} of a bundle is cut short")
+        if end > len(content):
+            break
         entries.append(content[start:end])
         offset = end
-    return entries
+    return entries, content[offset:]
 
 
 def encode_tile(hashes: Iterable[bytes]) -> bytes:
@@ -139,6 +147,42 @@ def decode_tile(content: bytes) -> list[bytes]:
     if rest or not 0 < count <= TILE_WIDTH:
         raise ProofError(f"a tile of {len(content)} bytes is not 1 to 256 hashes of 32")
     return [content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES)]
+
+
+class TileCutter:
+    """Cuts a growing tree into tiles, from its leaf hashes in order."""
+
+    __slots__ = ("_indices", "_rows")
+
+    def __init__(self) -> None:
+        self._rows: list[list[bytes]] = [[]]
+        self._indices = [0]
+
+    def append(self, leaf: bytes) -> list[tuple[TileName, bytes]]:
+        """Add one leaf hash; the tiles that it fills, lowest level first."""
+        filled: list[tuple[TileName, bytes]] = []
+        level, node = 0, leaf
+        self._rows[0].append(node)
+        while len(self._rows[level]) == TILE_WIDTH:
+            row = self._rows[level]
+            filled.append((TileName(level, self._indices[level]), encode_tile(row)))
+            node = root_of(row)
+            self._rows[level] = []
+            self._indices[level] += 1
+            level += 1
+            if level == len(self._rows):
+                self._rows.append([])
+                self._indices.append(0)
+            self._rows[level].append(node)
+        return filled
+
+    def partial_tiles(self) -> list[tuple[TileName, bytes]]:
+        """The tiles that are begun and not full, lowest level first."""
+        return [
+            (TileName(level, index, len(row)), encode_tile(row))
+            for level, (index, row) in enumerate(zip(self._indices, self._rows, strict=True))
+            if row
+        ]
 
 
 def _cut(level: int | None, count: int) -> Iterator[TileName]:

@@ -32,7 +32,8 @@ class Trust:
     """By key name, which is what an entry calls its producer."""
     members: Mapping[str, str]
     """The member's name by the key name of its events."""
-    hospitals: frozenset[str]
+    roles: Mapping[str, str]
+    """The member's role by its name."""
     rule: Rule
 
     @classmethod
@@ -61,12 +62,14 @@ class Trust:
             for m in members
             if m["witness_vkey"]
         )
+        if len({witness.verifier.public_key for witness in witnesses}) != len(witnesses):
+            raise ValueError("two members share a witness key")
         return cls(
             log=Verifier.from_vkey(value["log_vkey"]),
             witnesses=WitnessPolicy(witnesses, _count(value["witness_quorum"])),
             producers=producers,
             members={key.name: name for name, key in keys.items()},
-            hospitals=frozenset(str(m["name"]) for m in members if m["role"] == "hospital"),
+            roles={str(m["name"]): str(m["role"]) for m in members},
             rule=Rule(
                 _count(value["rule"]["approvals"]), _count(value["rule"]["refusals_allowed"])
             ),
