@@ -4,12 +4,14 @@ A refusal is not an error: it is a value (`hospital_node.admission.Refused`). No
 holds a patient's identifier, a label or a file's content.
 """
 
+from audit.settings import SettingsError
+
 
 class NodeError(Exception):
     """Something at this hospital must be put right before work can go on."""
 
 
-class ConfigurationError(NodeError):
+class ConfigurationError(NodeError, SettingsError):
     """A file this node needs is missing, unreadable or contradicts another one."""
 
 
@@ -23,3 +25,19 @@ class VoteError(NodeError):
 
 class EgressError(NodeError):
     """Something was about to leave this hospital that must not."""
+
+
+class PrivacyError(NodeError):
+    """Numbers that cannot keep the privacy they promise."""
+
+
+class WeightsError(NodeError):
+    """The public weights installed here are missing or are not the ones a plan names."""
+
+
+class LedgerError(NodeError):
+    """The budget ledger does not hold together; nothing is charged until a person has looked."""
+
+
+class PolicyError(NodeError):
+    """The hospital's policy file is missing, unreadable or wrong."""

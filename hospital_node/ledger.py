@@ -1,0 +1,329 @@
+"""The privacy budget ledger: what this hospital's patients have been charged, for ever.
+
+The one rule: a charge is committed, with its signed event, before the work that it pays for, and is
+never changed or refunded; a crash can only over-count. What the work is, is not known here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+from psycopg import Connection
+
+from audit.entry import Entry
+from audit.errors import AuditError
+from audit.note import Verifier
+from hospital_node.errors import LedgerError
+from hospital_node.policy import Policy
+from hospital_node.training.accountant import ACCOUNTANT_VERSION, epsilon
+from protocol.budget import Charge, Mechanism, Partition, Purpose
+from protocol.errors import RecordError
+from protocol.events import Event, privacy_charged
+from protocol.record import decimal_text
+
+_TABLES = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+
+EPSILON_DIGITS = 6
+"""Digits of ε after the point, as written; rounded up."""
+
+UNBOUNDED = 10**12
+"""What an ε without bound is written as: above every cap."""
+
+
+class EventWriter(Protocol):
+    """Appends an event to this party's outbox, in the caller's transaction."""
+
+    def append(self, connection: Connection[Any], statement: Event) -> bytes:
+        """The signed entry of `statement`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One piece of work on patients, before it is paid for."""
+
+    work_id: str
+    """Names this execution. Asking twice under one name is one charge; doing the work twice is two
+    names and two charges."""
+    site: str
+    cohort: str
+    """Digest of the plan's Cohort: the account."""
+    plan_id: str
+    run_id: str
+    round: int
+    partition: Partition
+    purpose: Purpose
+    mechanism: Mechanism
+    delta: str
+    plan_cap: str
+    """ε that this plan may cost the account's patients; the ballot's cap."""
+    secure_noise: bool
+    """`is_secure` of the randomness that the work will draw from."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverBudget:
+    """The charge was not made: a limit would be exceeded."""
+
+    limit: str
+    """Which: `account` or `plan`."""
+    spent: float
+    after: float
+    cap: float
+
+    @property
+    def explanation(self) -> str:
+        """The refusal in words; numbers that any reader of the log can compute."""
+        return (
+            f"the {self.limit}'s budget would be exceeded: epsilon {self.spent:.3f} spent, "
+            f"{self.after:.3f} after this, {self.cap:g} allowed"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What accepting a plan would cost."""
+
+    spent: float
+    """ε of the account now."""
+    after: float
+    """ε of the account once the whole plan has run."""
+    cap: float
+
+    @property
+    def is_affordable(self) -> bool:
+        """Whether the account bears the whole plan."""
+        return self.after <= self.cap
+
+
+def prepare(connection: Connection[Any]) -> None:
+    """Create the ledger's tables where they are not there yet."""
+    connection.execute(_TABLES)
+
+
+class Ledger:
+    """The charges in one hospital's database."""
+
+    def __init__(self, outbox: EventWriter, policy: Policy, verifier: Verifier) -> None:
+        """Write events to `outbox`, enforce `policy`'s caps, believe entries of `verifier`'s key.
+
+        `verifier` is this hospital's own event key: a row whose signed entry does not fit was not
+        written by this ledger.
+        """
+        self._outbox = outbox
+        self._policy = policy
+        self._verifier = verifier
+
+    def charge(self, connection: Connection[Any], access: Access) -> Charge | OverBudget:
+        """Charge for `access`, in the caller's transaction; commit it before the work begins.
+
+        The same `work_id` again gives the charge that was made.
+
+        Guarantee: ε of all rows of the account, by Rényi composition, never exceeds the policy's
+        cap, nor those of one plan the plan's cap, whatever runs at the same time.
+
+        Raises:
+            LedgerError: the stored rows do not hold together, or the work's name was used for
+                something else.
+        """
+        with connection.transaction():
+            _lock_account(connection, access.cohort, access.partition)
+            rows = self._read(connection, access.cohort, access.partition)
+            made = next((row for row in rows if row.work_id == access.work_id), None)
+            if made is not None:
+                return _same_work(made.charge, access)
+            refusal = self._refusal(rows, access)
+            if refusal is not None:
+                return refusal
+            charge = self._charge_for(rows, access)
+            entry = self._outbox.append(connection, privacy_charged(charge))
+            _insert(connection, charge, number=len(rows) + 1, work_id=access.work_id, entry=entry)
+            return charge
+
+    def spent(
+        self, connection: Connection[Any], cohort: str, *, partition: Partition, delta: str
+    ) -> float:
+        """ε at `delta` of everything charged to an account so far.
+
+        Raises:
+            LedgerError: the stored rows do not hold together.
+        """
+        rows = self._read(connection, cohort, partition)
+        return epsilon([row.charge.mechanism for row in rows], float(delta))
+
+    def charges(
+        self, connection: Connection[Any], cohort: str, partition: Partition
+    ) -> tuple[Charge, ...]:
+        """Every charge to an account, oldest first.
+
+        Raises:
+            LedgerError: the stored rows do not hold together.
+        """
+        return tuple(row.charge for row in self._read(connection, cohort, partition))
+
+    def preview(
+        self,
+        connection: Connection[Any],
+        cohort: str,
+        *,
+        mechanisms: Sequence[Mechanism],
+        delta: str,
+    ) -> Preview:
+        """What a plan that uses `mechanisms` would cost the training patients of `cohort`.
+
+        Raises:
+            LedgerError: the stored rows do not hold together.
+        """
+        rows = self._read(connection, cohort, Partition.TRAIN)
+        before = [row.charge.mechanism for row in rows]
+        return Preview(
+            spent=epsilon(before, float(delta)),
+            after=epsilon([*before, *mechanisms], float(delta)),
+            cap=float(self.cap(Partition.TRAIN)),
+        )
+
+    def cap(self, partition: Partition) -> Decimal:
+        """The hospital's cap for accounts of this partition."""
+        if partition is Partition.HELD_OUT:
+            return self._policy.release_evaluation.epsilon_cap
+        return self._policy.epsilon_cap
+
+    def _read(self, connection: Connection[Any], cohort: str, partition: Partition) -> list["_Row"]:
+        # One statement, so that one snapshot: a charge committed in between cannot look like a
+        # row that was removed by hand.
+        stored = connection.execute(
+            """
+            SELECT account.charges, row.number, row.plan_id, row.work_id, row.charge, row.entry
+            FROM ledger_account AS account
+            FULL JOIN ledger_charge AS row USING (cohort, partition)
+            WHERE cohort = %s AND partition = %s
+            ORDER BY row.number
+            """,
+            (cohort, partition.value),
+        ).fetchall()
+        counted = (stored[0][0] or 0) if stored else 0
+        numbers = [number for _, number, *_ in stored if number is not None]
+        if numbers != list(range(1, counted + 1)):
+            raise LedgerError(
+                f"the ledger has {len(numbers)} charges of an account that counts {counted}: rows "
+                "were removed or added by hand; restore the database or rebuild it from the log"
+            )
+        account = (cohort, partition.value)
+        return [self._checked(row, account) for _, *row in stored if row[0] is not None]
+
+    def _checked(self, stored: Sequence[Any], account: tuple[str, str]) -> "_Row":
+        """The row, if it says in all its columns what this hospital signed."""
+        number, plan_id, work_id, content, entry_bytes = stored
+        try:
+            charge = Charge.from_bytes(bytes(content))
+            entry = Entry.parse(bytes(entry_bytes))
+            entry.verify(self._verifier)
+        except (RecordError, AuditError) as cause:
+            raise LedgerError(f"charge {number} of the ledger is not as signed: {cause}") from cause
+        columns = (charge.cohort, charge.partition.value, charge.plan_id)
+        if columns != (*account, plan_id) or entry.body != charge.to_json():
+            raise LedgerError(
+                f"charge {number} of the ledger differs from its signed entry; it was edited by "
+                "hand; restore the database or rebuild it from the log"
+            )
+        return _Row(work_id, charge)
+
+    def _refusal(self, rows: Sequence["_Row"], access: Access) -> OverBudget | None:
+        of_account = [row.charge.mechanism for row in rows]
+        of_plan = [row.charge.mechanism for row in rows if row.charge.plan_id == access.plan_id]
+        limits = (
+            ("account", of_account, self.cap(access.partition)),
+            ("plan", of_plan, Decimal(access.plan_cap)),
+        )
+        for limit, before, cap in limits:
+            after = _written_epsilon([*before, access.mechanism], access.delta)
+            if Decimal(after) > cap:
+                spent = epsilon(before, float(access.delta))
+                return OverBudget(limit, spent, float(after), float(cap))
+        return None
+
+    def _charge_for(self, rows: Sequence["_Row"], access: Access) -> Charge:
+        mechanisms = [*(row.charge.mechanism for row in rows), access.mechanism]
+        return Charge(
+            site=access.site,
+            cohort=access.cohort,
+            partition=access.partition,
+            purpose=access.purpose,
+            plan_id=access.plan_id,
+            run_id=access.run_id,
+            round=access.round,
+            mechanism=access.mechanism,
+            epsilon=_written_epsilon(mechanisms, access.delta),
+            delta=access.delta,
+            budget=decimal_text(self.cap(access.partition)),
+            accountant_version=ACCOUNTANT_VERSION,
+            secure_noise=access.secure_noise,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    work_id: str
+    charge: Charge
+
+
+def _same_work(made: Charge, access: Access) -> Charge:
+    """The charge made before, if it paid for the same thing."""
+    fields = ("plan_id", "run_id", "round", "purpose", "mechanism")
+    if any(getattr(made, field) != getattr(access, field) for field in fields):
+        raise LedgerError(
+            f"work {access.work_id} was charged before as something else; name new work anew"
+        )
+    return made
+
+
+def _written_epsilon(mechanisms: Sequence[Mechanism], delta: str) -> str:
+    """ε as a charge says it: rounded up, so that the text never promises more than was kept."""
+    value = Decimal(repr(epsilon(mechanisms, float(delta))))
+    if not value.is_finite():
+        return str(UNBOUNDED)
+    step = Decimal(1).scaleb(-EPSILON_DIGITS)
+    return decimal_text(value.quantize(step, rounding=ROUND_CEILING))
+
+
+def _lock_account(connection: Connection[Any], cohort: str, partition: Partition) -> None:
+    """Hold the account's row until the transaction ends; whoever comes second waits here."""
+    account = (cohort, partition.value)
+    connection.execute(
+        """
+        INSERT INTO ledger_account (cohort, partition, charges)
+        VALUES (%s, %s, 0)
+        ON CONFLICT DO NOTHING
+        """,
+        account,
+    )
+    connection.execute(
+        "SELECT charges FROM ledger_account WHERE cohort = %s AND partition = %s FOR UPDATE",
+        account,
+    )
+
+
+def _insert(
+    connection: Connection[Any], charge: Charge, *, number: int, work_id: str, entry: bytes
+) -> None:
+    connection.execute(
+        """
+        INSERT INTO ledger_charge (cohort, partition, number, plan_id, work_id, charge, entry)
+        VALUES (%s, %s, %s, %s, %s, %s, %s)
+        """,
+        (
+            charge.cohort,
+            charge.partition.value,
+            number,
+            charge.plan_id,
+            work_id,
+            charge.to_bytes(),
+            entry,
+        ),
+    )
+    connection.execute(
+        "UPDATE ledger_account SET charges = %s WHERE cohort = %s AND partition = %s",
+        (number, charge.cohort, charge.partition.value),
+    )

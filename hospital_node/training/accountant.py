@@ -1,0 +1,114 @@
+"""The accountant: from mechanisms to ε, and from ε to the noise it takes.
+
+The one rule: everything composes by Rényi divergence, which stays valid when later mechanisms are
+chosen after earlier results were seen (Feldman and Zrnic 2020). It keeps no state: the ledger does.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+from opacus.accountants.analysis import rdp
+
+from hospital_node.errors import PrivacyError
+from protocol.budget import Mechanism
+
+ACCOUNTANT_VERSION = f"opacus-{version('opacus')}"
+"""Which program's numbers these are."""
+
+ORDERS: tuple[float, ...] = (
+    *(1 + step / 10 for step in range(1, 100)),
+    *(float(order) for order in range(11, 64)),
+    *(72.0, 80.0, 96.0, 112.0, 128.0, 192.0, 256.0, 512.0, 1024.0),
+)
+"""Rényi orders that are tried: Opacus' own, and larger ones for mechanisms that cost little."""
+
+NOISE_STEP = 1e-4
+"""σ is rounded up to this, so that its decimal text is short and ε never above its target."""
+
+LARGEST_NOISE = 1e4
+"""Beyond this no model learns anything; a target that needs more is refused."""
+
+
+def epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:
+    """ε at `delta` of all `mechanisms` together, on the same patients.
+
+    Guarantee: all of them together are (ε, δ)-differentially private with one patient added or
+    removed (Mironov 2017, Prop. 1; Balle et al. 2020, Thm 21).
+    """
+    return _to_epsilon(_divergences(mechanisms), delta)
+
+
+def calibrate(
+    target_epsilon: float,
+    delta: float,
+    *,
+    sample_rate: float,
+    steps: int,
+    also: Sequence[Mechanism] = (),
+) -> float:
+    """The least σ with which `steps` steps and `also` together cost at most `target_epsilon`.
+
+    Rounded up to `NOISE_STEP`.
+
+    Raises:
+        PrivacyError: `also` alone costs as much, or it would take more than `LARGEST_NOISE`.
+    """
+    already = _divergences(also)
+    spent = _to_epsilon(already, delta)
+    if spent >= target_epsilon:
+        raise PrivacyError(
+            f"what else is released costs epsilon {spent:.3f}, which leaves nothing of "
+            f"{target_epsilon:g}; release less or with more noise"
+        )
+    low, high = 0, round(LARGEST_NOISE / NOISE_STEP)
+
+    def costs(ticks: int) -> float:
+        training = steps * _divergence(sample_rate, ticks * NOISE_STEP)
+        return _to_epsilon(already + training, delta)
+
+    if costs(high) > target_epsilon:
+        raise PrivacyError(
+            f"epsilon {target_epsilon:g} at delta {delta:g} over {steps} steps needs more noise "
+            f"than {LARGEST_NOISE:g}; expected a larger epsilon or fewer steps"
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if costs(middle) <= target_epsilon else (middle, high)
+    return round(high * NOISE_STEP, 4)
+
+
+def _divergences(mechanisms: Iterable[Mechanism]) -> NDArray[np.float64]:
+    total = np.zeros(len(ORDERS))
+    for mechanism in mechanisms:
+        total = total + mechanism.steps * _divergence(
+            float(mechanism.sample_rate), float(mechanism.noise_multiplier)
+        )
+    return total
+
+
+@lru_cache(maxsize=4096)
+def _divergence(sample_rate: float, noise_multiplier: float) -> NDArray[np.float64]:
+    """Rényi divergence of one step at each of `ORDERS`."""
+    if noise_multiplier < NOISE_FLOOR:
+        return np.full(len(ORDERS), np.inf)
+    values = rdp.compute_rdp(
+        q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=list(ORDERS)
+    )
+    return np.asarray(values, dtype=np.float64)
+
+
+NOISE_FLOOR = 0.1
+"""Below this the series of the sampled mechanism lose their digits; such noise counts as none."""
+
+
+def _to_epsilon(divergences: NDArray[np.float64], delta: float) -> float:
+    if not divergences.any():
+        return 0.0
+    orders = np.asarray(ORDERS)
+    candidates = (
+        divergences - (np.log(delta) + np.log(orders)) / (orders - 1) + np.log1p(-1 / orders)
+    )
+    return max(0.0, float(candidates.min()))

@@ -1,0 +1,48 @@
+"""The clip: bounds what one patient can move the sum by.
+
+The one rule: one row is one patient, whatever number of images it came from, and it is clipped
+once, after averaging and before anything else touches it. Networks and noise are not known here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Gradients = NDArray[np.float64]
+"""Shape (P, D): one mean gradient per patient."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundedSum:
+    """A sum over patients that carries how far one patient can move it."""
+
+    value: NDArray[np.float64]
+    """Shape (D,)."""
+    sensitivity: float
+    """L2, add or remove one patient."""
+
+
+def clip_rows(gradients: Gradients, max_norm: float) -> Gradients:
+    """Each row scaled down to at most `max_norm`; a row that is not finite becomes zero.
+
+    Zero and not an error: whether a patient's gradient overflowed is that patient's secret, and one
+    NaN let through would turn every weight to NaN. Shape (P, D).
+    """
+    finite = np.isfinite(gradients).all(axis=1, keepdims=True)
+    rows = np.where(finite, gradients, 0.0)
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    # Norms of rows scaled by their largest element cannot overflow.
+    unit = np.where(largest > 0, largest, 1.0)
+    norms = largest * np.sqrt(np.square(rows / unit[:, None]).sum(axis=1))
+    factors = np.minimum(1.0, max_norm / np.maximum(norms, max_norm * 1e-12))
+    return np.asarray(rows * factors[:, None], dtype=np.float64)
+
+
+def clipped_sum(gradients: Gradients, max_norm: float) -> BoundedSum:
+    """The sum of the clipped rows.
+
+    Guarantee: adding or removing one patient (one row) moves the value by at most `max_norm` in L2,
+    whatever the row holds.
+    """
+    return BoundedSum(clip_rows(gradients, max_norm).sum(axis=0), sensitivity=max_norm)

@@ -1,0 +1,61 @@
+"""Engines: the clipped sum of patients' gradients, for one kind of network each.
+
+The one rule: an engine returns a `BoundedSum` made by the clip and nothing else, so that no loss,
+norm or count can leave by it. Sampling, noise and steps are not known here.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.training import clipper
+from hospital_node.training.clipper import BoundedSum, Gradients
+from hospital_node.training.features import PatientFeatures
+from hospital_node.training.model import Head
+from hospital_node.training.sampler import Draw
+
+
+class Engine(Protocol):
+    """One way to compute what a step adds up."""
+
+    def clipped_sum(
+        self, parameters: NDArray[np.float64], draw: Draw, max_norm: float
+    ) -> BoundedSum:
+        """The sum over the drawn patients of the clipped gradient of each one's mean loss."""
+        ...
+
+
+class HeadEngine:
+    """A linear head on cached features: gradients in closed form, all patients at once.
+
+    Guarantee: as `clipper.clipped_sum`, one row for each patient. Nothing couples patients before
+    the clip: the loss is a mean over one patient's images, without class weights.
+    """
+
+    def __init__(self, patients: PatientFeatures) -> None:
+        self._images = patients.images
+        self._labels = patients.labels
+
+    def clipped_sum(
+        self, parameters: NDArray[np.float64], draw: Draw, max_norm: float
+    ) -> BoundedSum:
+        """See `Engine`."""
+        return clipper.clipped_sum(self.patient_gradients(parameters, draw), max_norm)
+
+    def patient_gradients(self, parameters: NDArray[np.float64], draw: Draw) -> Gradients:
+        """The gradient of each drawn patient's mean loss (binary cross-entropy). Shape (B, F + 1).
+
+        An image whose features are not finite contributes zero.
+        """
+        if not draw.patients.size:
+            return np.zeros((0, parameters.size))
+        features = self._images[draw.images]
+        is_finite = np.isfinite(features).all(axis=1, keepdims=True)
+        features = np.where(is_finite, features, np.float32(0))
+        labels = np.repeat(self._labels[draw.patients], draw.counts)
+        errors = (Head.from_flat(parameters).probabilities(features) - labels) * is_finite[:, 0]
+        errors /= np.repeat(draw.counts, draw.counts)
+        rows = np.concatenate([features, np.ones((features.shape[0], 1))], axis=1)
+        starts = np.cumsum(draw.counts) - draw.counts
+        return np.add.reduceat(rows * errors[:, None], starts, axis=0)

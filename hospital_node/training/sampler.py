@@ -1,0 +1,56 @@
+"""The sampler: which patients join a step, and with which of their images.
+
+The one rule: each patient's coin is its own (Poisson sampling), as the accountant assumes; the
+number of patients in a step is random and stays secret. Gradients are not known here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.training.mechanism import PatientMechanism
+from hospital_node.training.randomness import Randomness
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The patients of one step and their images."""
+
+    patients: NDArray[np.int64]
+    """Shape (B,): rows of the patients drawn; may be empty."""
+    images: NDArray[np.int64]
+    """Shape (M,): rows of their images, patient after patient; at most K of each."""
+    counts: NDArray[np.int64]
+    """Shape (B,): how many of `images` are each patient's; at least one."""
+
+
+def draw_patients(
+    first_image: NDArray[np.int64], mechanism: PatientMechanism, randomness: Randomness
+) -> Draw:
+    """The patients of one step, and up to K of each one's images at random.
+
+    `first_image`, shape (P + 1,), holds where each patient's images begin; the last element is the
+    number of images. A patient without images is never drawn.
+
+    Guarantee: every patient joins with probability q, independently of all others and of how many
+    images it has.
+    """
+    joins = randomness.uniform(first_image.size - 1) < mechanism.sample_rate
+    available = np.diff(first_image)
+    patients = np.flatnonzero(joins & (available > 0))
+    counts = np.minimum(available[patients], mechanism.images_per_patient)
+    if not patients.size:
+        return Draw(patients, images=patients, counts=counts)
+    rows = [
+        first + _choose(int(count), mechanism.images_per_patient, randomness)
+        for first, count in zip(first_image[patients], available[patients], strict=True)
+    ]
+    return Draw(patients, np.concatenate(rows), counts)
+
+
+def _choose(available: int, at_most: int, randomness: Randomness) -> NDArray[np.int64]:
+    """Up to `at_most` different numbers below `available`, every choice equally likely."""
+    if available <= at_most:
+        return np.arange(available)
+    return np.argsort(randomness.uniform(available))[:at_most]

@@ -1,0 +1,104 @@
+"""Training at one hospital: noisy steps from the global model to a packed delta.
+
+The one rule: every step draws, clips, sums, adds noise and divides by a public number, in this
+order; the noised mean is the only thing that the optimiser sees. Whether the steps were paid for is
+the caller's business: charge the ledger before calling.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.training import noise, sampler
+from hospital_node.training.engine import Engine, HeadEngine
+from hospital_node.training.features import PatientFeatures
+from hospital_node.training.mechanism import PatientMechanism
+from hospital_node.training.model import Head
+from hospital_node.training.randomness import Randomness
+from protocol.catalogue import initial_state
+from protocol.plan import Optimiser, Plan
+from protocol.update import Packed
+
+
+def noised_mean(
+    engine: Engine,
+    parameters: NDArray[np.float64],
+    *,
+    first_image: NDArray[np.int64],
+    mechanism: PatientMechanism,
+    randomness: Randomness,
+) -> NDArray[np.float64]:
+    """One step's gradient: the noised sum divided by the expected number of patients. Shape (D,).
+
+    A step that happens to draw nobody is noise only.
+
+    Guarantee: the sampled Gaussian mechanism with (q, σ) of `mechanism`, one patient added or
+    removed; the divisor is public.
+    """
+    draw = sampler.draw_patients(first_image, mechanism, randomness)
+    bounded = engine.clipped_sum(parameters, draw, mechanism.max_grad_norm)
+    noised = noise.add_noise(bounded, mechanism.noise_multiplier, randomness)
+    return noised / mechanism.expected_patients
+
+
+def train_steps(
+    plan: Plan,
+    patients: PatientFeatures,
+    *,
+    mechanism: PatientMechanism,
+    start: Packed,
+    randomness: Randomness,
+) -> Packed:
+    """The change of one round's noisy steps from `start`, in the catalogue's layout. Shape (D,).
+
+    Guarantee: `mechanism.billed()` of patient-level privacy, nothing more is spent; everything
+    after the noise is post-processing.
+
+    Raises:
+        LayoutError: `start` is not a model of the plan's network.
+    """
+    engine = HeadEngine(patients)
+    begin = Head.from_packed(plan.network, start).flat()
+    parameters = begin.copy()
+    velocity = np.zeros_like(begin)
+    for _ in range(mechanism.steps):
+        gradient = noised_mean(
+            engine,
+            parameters,
+            first_image=patients.first_image,
+            mechanism=mechanism,
+            randomness=randomness,
+        )
+        parameters, velocity = _descend(plan.optimiser, gradient, parameters, velocity=velocity)
+    return Head.from_flat(parameters - begin).packed(plan.network)
+
+
+def train_alone(
+    plan: Plan,
+    patients: PatientFeatures,
+    *,
+    mechanism: PatientMechanism,
+    randomness: Randomness,
+) -> Packed:
+    """The model that this hospital gets by itself with all the plan's rounds and the same noise.
+
+    The comparator shown beside the global model; it is private, but unbilled: it must stay here.
+    """
+    model = initial_state(plan.network)
+    for _ in range(plan.rounds):
+        model = model + train_steps(
+            plan, patients, mechanism=mechanism, start=model, randomness=randomness
+        )
+    return model
+
+
+def _descend(
+    optimiser: Optimiser,
+    gradient: NDArray[np.float64],
+    parameters: NDArray[np.float64],
+    *,
+    velocity: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Stochastic gradient descent with heavy-ball momentum; parameters and velocity afterwards."""
+    slope = gradient + float(optimiser.weight_decay) * parameters
+    velocity = float(optimiser.momentum) * velocity + slope
+    return parameters - float(optimiser.learning_rate) * velocity, velocity
