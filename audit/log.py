@@ -6,7 +6,7 @@ to be believed because this process says so. It writes nothing; HTTP is the API'
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from psycopg_pool import ConnectionPool
@@ -135,6 +135,14 @@ class Log:
             raise UnknownEntryError(f"no proof from {old} to {new} entries; the log has {size}")
         return consistency_proof(old, new, self._hashes.read)
 
+    def all_entries(self, size: int) -> Iterator[bytes]:
+        """The bytes of the first `size` entries, in order, read a bundle at a time."""
+        for start in range(0, size, TILE_WIDTH):
+            end = min(start + TILE_WIDTH, size)
+            with self._pool.connection() as connection:
+                found = store.entries(connection, start=start, end=end)
+            yield from found
+
     def find(self, wanted: Filter, *, after: int, limit: int, wait_s: float) -> Page:
         """The first entries beyond index `after` that `wanted` describes, each with its proof.
 
@@ -147,6 +155,7 @@ class Log:
             left = deadline - self._clock_s()
             if page.entries or left <= 0 or self._watermarks.is_closed:
                 return self._proven(page)
+            after = max(after, page.scanned_to - 1)
             self._watermarks.wait_beyond(Mark.PROJECTED, page.scanned_to, timeout_s=left)
 
     def tile(self, path: str) -> bytes:

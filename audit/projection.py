@@ -123,8 +123,9 @@ class Projector:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait until the thread has ended."""
-        self._thread.join()
+        """Wait until the thread has ended, if it was started."""
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         projected = 0

@@ -113,14 +113,36 @@ class AuditSettings(Section):
     consortium: ConfigPath
 
 
+class LogAddress(BaseModel):
+    """The log's address, as any party's file gives it: its own `url`, or where it listens."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    url: str | None = None
+    listen: Address | None = None
+
+
 class ClientSettings(BaseModel):
     """What any party's file says about reaching the log; other sections are not looked at."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    audit: AuditAddress
+    audit: LogAddress
     tls: Tls
     consortium: ConfigPath
+
+    @property
+    def url(self) -> str:
+        """Where the audit service answers.
+
+        Raises:
+            SettingsError: the file says neither `audit.url` nor `audit.listen`.
+        """
+        if self.audit.url:
+            return self.audit.url
+        if self.audit.listen:
+            return f"https://{self.audit.listen}"
+        raise SettingsError("audit.url: missing; set it to https://host:port of the audit service")
 
 
 Model = TypeVar("Model", bound=BaseModel)

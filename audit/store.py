@@ -190,6 +190,12 @@ def cosignatures(connection: Connection, size: int) -> list[str]:
     return [line for (line,) in rows]
 
 
+def cosigners(connection: Connection, size: int) -> set[str]:
+    """The names of the witnesses whose cosignature of a checkpoint is kept."""
+    rows = connection.execute("SELECT witness FROM audit_cosignature WHERE size = %s", [size])
+    return {witness for (witness,) in rows}
+
+
 def add_witnessed(connection: Connection, *, size: int, note: str) -> None:
     """Keep a checkpoint that has the quorum of cosignatures; the first of a size counts."""
     connection.execute(

@@ -62,9 +62,21 @@ class Witnessing:
             raise UnknownEntryError(f"the consortium names no witness {witness!r}")
         seen_size = self._check_seen(seen_note) if seen_note else 0
         self._sequencer.hear(organisation)
+        if seen_size and self._lacks(witness, seen_size):
+            # The witness stopped between its memory and its word: ask for the word again, or a
+            # quorum that needs it would never come.
+            return self._make_offer(seen_size, seen_size)
         size = self._sequencer.watermarks.wait_beyond(Mark.OFFERED, seen_size, timeout_s=wait_s)
-        if size <= seen_size:
-            return None
+        return self._make_offer(seen_size, size) if size > seen_size else None
+
+    def _lacks(self, witness: str, size: int) -> bool:
+        """Whether the checkpoint before the witnesses is this one, without this witness's word."""
+        if self._sequencer.watermarks.size(Mark.OFFERED) != size:
+            return False
+        with self._pool.connection() as connection:
+            return witness not in store.cosigners(connection, size)
+
+    def _make_offer(self, seen_size: int, size: int) -> Offer:
         with self._pool.connection() as connection:
             note = store.checkpoint_at(connection, size)
         if note is None:

@@ -1,0 +1,339 @@
+"""The log's client: asks the audit service and believes nothing it cannot check.
+
+The one rule: every checkpoint must be signed by the log and consistent with the largest one seen
+before, and every entry must be proven under it. A log that shows two histories raises
+`LogForkedError` here. Lost connections are tried again; all requests are idempotent.
+"""
+
+import ssl
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from audit.checkpoint import Checkpoint, WitnessPolicy, open_checkpoint
+from audit.entry import Entry
+from audit.errors import AuditError, NoteError, ProofError
+from audit.merkle import leaf_hash, verify_consistency, verify_inclusion
+from audit.note import Verifier
+from audit.problems import from_problem
+from audit.proof import check_proof, parse_proof
+from audit.refusal import LogForkedError, LogUnavailableError
+from audit.settings import SettingsError, Tls
+from audit.tiles import TILE_WIDTH, bundle_path, decode_bundle, encode_bundle
+from audit.witnessing import Offer
+
+_ATTEMPTS = 5
+_FIRST_PAUSE_S = 0.1
+"""Doubled after each attempt: a restarting service is found again within two seconds."""
+
+_ANSWER_S = 15.0
+"""How long an answer may take beyond the wait that was asked for."""
+
+_PAGE = 200
+"""Entries asked for at once."""
+
+_LONGEST_WAIT_S = 50.0
+"""Of one request; longer waits are several requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An entry the log holds, verified to be in it."""
+
+    index: int
+    entry: bytes
+    proof_text: str = ""
+    """The tlog-proof under a witnessed checkpoint; empty where none was asked for."""
+
+
+class LogClient:
+    """One party's connection to the log; safe to share between threads."""
+
+    def __init__(  # noqa: PLR0917 - address, credentials, whom to believe, and no more
+        self,
+        url: str,
+        tls: Tls,
+        log_verifier: Verifier,
+        witness_policy: WitnessPolicy,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._log = log_verifier
+        self._policy = witness_policy
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._seen: tuple[Checkpoint, str] | None = None
+        self._http = httpx.Client(
+            base_url=url,
+            verify=_context(tls),
+            timeout=_ANSWER_S,
+            limits=httpx.Limits(max_connections=32),
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, entries: Sequence[bytes]) -> list[int]:
+        """The index of each entry once it is durable; all are taken or none.
+
+        Raises:
+            EntryRefusedError: an entry cannot be taken as it is.
+            LogUnavailableError: not now; submitting again is safe.
+        """
+        answer = self._ask("POST", "/v1/events:batch", content=encode_bundle(entries))
+        return [int(index) for index in answer.json()["indices"]]
+
+    def checkpoint(self) -> str:
+        """The log's last signed checkpoint, consistent with all that were seen before."""
+        note = self._ask("GET", "/checkpoint").text
+        self._learn(note)
+        return note
+
+    def witnessed(self) -> str:
+        """The last checkpoint that has the quorum of cosignatures, verified.
+
+        Raises:
+            NotYetWitnessedError: there is none yet.
+        """
+        note = self._ask("GET", "/v1/checkpoint/witnessed").text
+        self._policy.check(note)
+        self._learn(note)
+        return note
+
+    def wait_witnessed(self, entry: bytes, timeout_s: float) -> Logged:
+        """The entry's index and its proof under a witnessed checkpoint, once there is one.
+
+        The entry may still be on its way, in an outbox.
+
+        Raises:
+            NotYetWitnessedError: not within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        path = f"/v1/events/{Entry.parse(entry).event_id}/proof"
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            wait_s = min(left, _LONGEST_WAIT_S)
+            try:
+                text = self._ask(
+                    "GET", path, wait_s=wait_s, params={"witnessed_wait_s": wait_s}
+                ).text
+            except LogUnavailableError:
+                if time.monotonic() >= deadline:
+                    raise
+                self._pause(_FIRST_PAUSE_S)
+                continue
+            check_proof(
+                text,
+                leaf_hash(entry),
+                log_verifier=self._log,
+                witness_policy=self._policy,
+            )
+            proof = parse_proof(text)
+            self._learn(proof.checkpoint_note)
+            return Logged(proof.index, entry, text)
+
+    def events(  # noqa: PLR0913 - each is one thing to look for
+        self,
+        *,
+        type: str | None = None,  # noqa: A002 - the event's own word
+        plan_id: str | None = None,
+        run_id: str | None = None,
+        producer: str | None = None,
+        after: int = -1,
+        wait_s: float = 0.0,
+    ) -> list[Logged]:
+        """The entries beyond index `after`, in order, each proven to be in the log.
+
+        With none to show, waits up to `wait_s` for one. That nothing was left out can be told only
+        from the whole log.
+        """
+        wanted = {"type": type, "plan_id": plan_id, "run_id": run_id, "producer": producer}
+        params = {key: value for key, value in wanted.items() if value is not None}
+        logged: list[Logged] = []
+        while True:
+            page = self._page(params, after=after, wait_s=0.0 if logged else wait_s)
+            logged.extend(page)
+            if len(page) < _PAGE:
+                return logged
+            after = page[-1].index
+
+    def _page(self, params: dict[str, str], *, after: int, wait_s: float) -> list[Logged]:
+        wait_s = min(wait_s, _LONGEST_WAIT_S)
+        params = {**params, "after": str(after), "limit": str(_PAGE), "wait_s": str(wait_s)}
+        page = self._ask("GET", "/v1/events", wait_s=wait_s, params=params).json()
+        checkpoint = self._learn(page["checkpoint"])
+        return [_proven(found, checkpoint) for found in page["entries"]]
+
+    def entry(self, index: int) -> bytes:
+        """The bytes of one entry, proven to be in the log.
+
+        Raises:
+            UnknownEntryError: the log is shorter.
+        """
+        content = self._ask("GET", f"/v1/events/{index}").content
+        proof = parse_proof(self._ask("GET", f"/v1/events/{index}/proof").text)
+        checkpoint = self._learn(proof.checkpoint_note)
+        verify_inclusion(
+            index,
+            checkpoint.size,
+            leaf=leaf_hash(content),
+            proof=proof.hashes,
+            root=checkpoint.root,
+        )
+        return content
+
+    def entries(self, start: int, end: int) -> list[bytes]:
+        """The bytes of the entries in `[start, end)`, as served; whoever takes all checks the root.
+
+        Raises:
+            UnknownEntryError: the log is shorter.
+        """
+        found: list[bytes] = []
+        while start < end:
+            index, first = divmod(start, TILE_WIDTH)
+            width = min(TILE_WIDTH, end - index * TILE_WIDTH)
+            bundle = decode_bundle(self._ask("GET", f"/{bundle_path(index, width)}").content)
+            if len(bundle) != width:
+                raise ProofError(f"a bundle of {len(bundle)} entries; expected {width}")
+            found.extend(bundle[first:])
+            start = index * TILE_WIDTH + width
+        return found
+
+    def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
+        """The log's proof that its tree of `new` entries extends that of `old`, not verified."""
+        answer = self._ask(
+            "GET", "/v1/proofs/consistency", params={"old": str(old), "new": str(new)}
+        )
+        return _hashes(answer.json()["proof"])
+
+    def pending(self, witness: str, seen_note: str, *, wait_s: float) -> Offer | None:
+        """What the log puts before a witness that saw `seen_note` last, not verified.
+
+        Raises:
+            LogHaltedError: the log cannot account for what the witness saw.
+        """
+        wait_s = min(wait_s, _LONGEST_WAIT_S)
+        answer = self._ask(
+            "POST",
+            "/v1/checkpoint/pending",
+            wait_s=wait_s,
+            params={"witness": witness, "wait_s": str(wait_s)},
+            content=seen_note.encode(),
+        )
+        if answer.status_code == httpx.codes.NO_CONTENT:
+            return None
+        offer = answer.json()
+        return Offer(str(offer["note"]), _hashes(offer["proof"]))
+
+    def post_cosignature(self, note: str) -> None:
+        """Leave a cosignature: the checkpoint's text with the cosignature line."""
+        self._ask("POST", "/v1/cosignatures", content=note.encode())
+
+    def health(self) -> dict[str, Any]:
+        """What the service says of itself; nothing in it is verified."""
+        health: dict[str, Any] = self._ask("GET", "/v1/health/log").json()
+        return health
+
+    def _learn(self, note: str) -> Checkpoint:
+        """The note's checkpoint, once it agrees with the largest one seen."""
+        checkpoint = open_checkpoint(note, self._log)
+        with self._lock:
+            seen = self._seen
+        if seen is not None:
+            self._check_agrees((checkpoint, note), seen)
+        with self._lock:
+            if self._seen is None or checkpoint.size > self._seen[0].size:
+                self._seen = (checkpoint, note)
+        return checkpoint
+
+    def _check_agrees(self, one: tuple[Checkpoint, str], other: tuple[Checkpoint, str]) -> None:
+        old, new = sorted((one[0], other[0]), key=lambda checkpoint: checkpoint.size)
+        if old.size == 0 or old == new:
+            return
+        try:
+            proof = () if old.size == new.size else self.consistency(old.size, new.size)
+            verify_consistency(
+                old.size, new.size, proof=proof, old_root=old.root, new_root=new.root
+            )
+        except LogUnavailableError:
+            raise
+        except AuditError as cause:
+            raise LogForkedError(seen=other[1], offered=one[1], explanation=str(cause)) from cause
+
+    def _ask(self, method: str, path: str, *, wait_s: float = 0.0, **parts: Any) -> httpx.Response:
+        """The service's answer; connection faults are tried again."""
+        pause_s = _FIRST_PAUSE_S
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                answer = self._http.request(method, path, timeout=_ANSWER_S + wait_s, **parts)
+            except httpx.TransportError as cause:
+                if attempt == _ATTEMPTS:
+                    raise LogUnavailableError(
+                        f"the audit service at {self._http.base_url} cannot be reached: {cause}"
+                    ) from cause
+                self._pause(pause_s)
+                pause_s *= 2
+            else:
+                break
+        if answer.is_success:
+            return answer
+        raise _error_of(answer)
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as cause:
+        raise SettingsError(
+            f"tls: cannot load ca = {tls.ca}, certificate = {tls.certificate}, key = {tls.key}: "
+            f"{cause}"
+        ) from cause
+    return context
+
+
+def _error_of(answer: httpx.Response) -> AuditError:
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {}
+    return from_problem(answer.status_code, problem if isinstance(problem, dict) else {})
+
+
+def _hashes(texts: Sequence[str]) -> tuple[bytes, ...]:
+    try:
+        return tuple(b64decode(text, validate=True) for text in texts)
+    except ValueError as cause:
+        raise NoteError("the log sent hashes that are not base64") from cause
+
+
+def _proven(found: dict[str, Any], checkpoint: Checkpoint) -> Logged:
+    content = b64decode(found["entry"])
+    index = int(found["index"])
+    verify_inclusion(
+        index,
+        checkpoint.size,
+        leaf=leaf_hash(content),
+        proof=_hashes(found["proof"]),
+        root=checkpoint.root,
+    )
+    return Logged(index, content)

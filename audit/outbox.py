@@ -1,0 +1,140 @@
+"""The outbox: a party's signed entries, in the transaction of the change they record.
+
+The one rule: the change and its entry commit together or not at all. The entry is numbered and
+signed under the lock of its chain's head, so one party's processes never sign two entries in one
+place. Delivery is the relay's business.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from audit import schema
+from audit.entry import Statement, sign_entry
+from audit.ids import RANDOM_BYTES, uuid7
+from audit.merkle import leaf_hash
+from audit.note import Signer
+
+CONSORTIUM = "consortium"
+"""The name of the consortium's log in an outbox."""
+
+CHANNEL = "audit_outbox"
+"""PostgreSQL notification by which a commit wakes the relay."""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def install(connection: Connection) -> None:
+    """Make the outbox's tables in a party's own database, where they are missing."""
+    schema.install(connection, schema.Part.OUTBOX)
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Signs what one party says to one log."""
+
+    signer: Signer
+    clock_us: Callable[[], int]
+    random_bytes: Callable[[int], bytes]
+    log: str = CONSORTIUM
+    """Which log the entries are for; each has a chain of its own."""
+
+    def append(self, connection: Connection, statement: Statement) -> bytes:
+        """Sign `statement` and keep it, in the caller's transaction; the entry's bytes.
+
+        Until the caller commits, others who append to the same chain wait.
+
+        Raises:
+            EntryError: the statement is malformed or too long for an entry.
+            CanonicalError: its body has no canonical form.
+        """
+        producer = self.signer.name
+        seq, prev = _lock_head(connection, self.log, producer)
+        time_us = self.clock_us()
+        event_id = uuid7(time_us, self.random_bytes(RANDOM_BYTES))
+        entry = sign_entry(
+            statement, self.signer, event_id=event_id, time_us=time_us, seq=seq, prev=prev.hex()
+        )
+        connection.execute(
+            """
+            INSERT INTO outbox_entry (log, producer, seq, event_id, content)
+            VALUES (%s, %s, %s, %s, %s)
+            """,
+            [self.log, producer, seq, uuid.UUID(event_id), entry],
+        )
+        connection.execute(
+            "UPDATE outbox_head SET seq = %s, leaf = %s WHERE log = %s AND producer = %s",
+            [seq, leaf_hash(entry), self.log, producer],
+        )
+        connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, self.log])
+        return entry
+
+
+def _lock_head(connection: Connection, log: str, producer: str) -> tuple[int, bytes]:
+    """Number of the chain's next entry and leaf hash of its last; the chain stays locked."""
+    connection.execute(
+        """
+        INSERT INTO outbox_head (log, producer, seq, leaf) VALUES (%s, %s, -1, '')
+        ON CONFLICT DO NOTHING
+        """,
+        [log, producer],
+    )
+    row = connection.execute(
+        "SELECT seq, leaf FROM outbox_head WHERE log = %s AND producer = %s FOR UPDATE",
+        [log, producer],
+    ).fetchone()
+    if row is None:
+        raise RuntimeError(f"the head of {producer}'s chain vanished while it was being locked")
+    return row[0] + 1, row[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One entry that its log has not confirmed."""
+
+    seq: int
+    content: bytes
+
+
+def producers(connection: Connection, log: str) -> list[str]:
+    """The producers that have written for a log."""
+    rows = connection.execute(
+        "SELECT producer FROM outbox_head WHERE log = %s ORDER BY producer", [log]
+    )
+    return [producer for (producer,) in rows]
+
+
+def waiting(connection: Connection, log: str, *, producer: str, limit: int) -> list[Waiting]:
+    """The next entries of a chain that are not confirmed, in order."""
+    rows = connection.execute(
+        """
+        SELECT seq, content
+        FROM outbox_entry
+        WHERE log = %(log)s AND producer = %(producer)s AND seq > (
+            SELECT coalesce(max(seq), -1)
+            FROM outbox_delivery
+            WHERE log = %(log)s AND producer = %(producer)s
+        )
+        ORDER BY seq
+        LIMIT %(limit)s
+        """,
+        {"log": log, "producer": producer, "limit": limit},
+    )
+    return [Waiting(seq, content) for seq, content in rows]
+
+
+def confirm(
+    connection: Connection, log: str, *, producer: str, delivered: list[tuple[int, int]]
+) -> None:
+    """Note the index that the log gave to each entry, by number in the chain; once is enough."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO outbox_delivery (log, producer, seq, idx) VALUES (%s, %s, %s, %s)
+            ON CONFLICT DO NOTHING
+            """,
+            [(log, producer, seq, index) for seq, index in delivered],
+        )

@@ -1,0 +1,78 @@
+"""Errors over HTTP: one table of error, name and status, read in both directions.
+
+The one rule: the service writes an error by this table and the client raises the same one from it
+(RFC 9457 problem details). A fault that is not in the table is the service's own: 500.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+from audit.errors import AuditError, CanonicalError, EntryError, NoteError, ProofError
+from audit.refusal import (
+    EntryRefusedError,
+    LogBusyError,
+    LogHaltedError,
+    LogUnavailableError,
+    NotYetWitnessedError,
+    Refusal,
+    UnknownEntryError,
+)
+
+_TABLE: tuple[tuple[type[Exception], str, int], ...] = (
+    (EntryRefusedError, "entry-refused", 422),
+    (UnknownEntryError, "unknown-entry", 404),
+    (LogBusyError, "log-busy", 429),
+    (NotYetWitnessedError, "not-yet-witnessed", 503),
+    (LogHaltedError, "log-halted", 503),
+    (LogUnavailableError, "log-unavailable", 503),
+    (psycopg.OperationalError, "log-unavailable", 503),
+    (CanonicalError, "malformed", 400),
+    (EntryError, "malformed", 400),
+    (NoteError, "malformed", 400),
+    (ProofError, "malformed", 400),
+)
+"""The first row whose class fits counts, so kinds stand before their families."""
+
+ANSWERED = (AuditError, psycopg.OperationalError)
+"""What the service answers by the table."""
+
+RETRY_AFTER_S = 1
+
+
+def to_problem(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Status and body of the answer that says `error`."""
+    for kind, name, status in _TABLE:
+        if isinstance(error, kind):
+            detail = str(error) if isinstance(error, AuditError) else "the database is away"
+            return status, {"type": name, "detail": detail, **_values(error)}
+    return 500, {"type": "fault", "detail": "the service met a fault of its own"}
+
+
+def from_problem(status: int, problem: Mapping[str, Any]) -> AuditError:
+    """The error that a service's answer says."""
+    name = problem.get("type")
+    detail = str(problem.get("detail", f"the log answered with status {status}"))
+    if name == "entry-refused":
+        return EntryRefusedError(
+            Refusal(problem["refusal"]),
+            str(problem["explanation"]),
+            position=int(problem["position"]),
+            expected_seq=problem["expected_seq"],
+        )
+    for kind, known, _ in _TABLE:
+        if known == name and issubclass(kind, AuditError):
+            return kind(detail)
+    return LogUnavailableError(detail) if status >= 500 else AuditError(detail)
+
+
+def _values(error: Exception) -> dict[str, Any]:
+    if not isinstance(error, EntryRefusedError):
+        return {}
+    return {
+        "refusal": str(error.refusal),
+        "explanation": error.explanation,
+        "position": error.position,
+        "expected_seq": error.expected_seq,
+    }

@@ -1,0 +1,216 @@
+"""The audit service's process: `python -m audit.service --config audit.toml`.
+
+The one rule: everything that can be wrong with the configuration is found before the port opens,
+and said in one plain line. It puts the parts together and holds none of their rules.
+"""
+
+import argparse
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psycopg
+import structlog
+import uvicorn
+from psycopg_pool import ConnectionPool
+
+from audit import store
+from audit.app import Parts, create_app
+from audit.errors import AuditError
+from audit.hashes import TreeHashes
+from audit.journal import start_journal
+from audit.keys import load_signer
+from audit.log import Log
+from audit.membership import Membership
+from audit.projection import Projector
+from audit.sequencer import Sequencer
+from audit.settings import AuditSettings, SettingsError, read_settings, read_text, split_address
+from audit.terms import Terms
+from audit.watermarks import Watermarks
+from audit.witnessing import Witnessing
+
+_POOL_SIZE = 12
+"""Connections: one for the sequencer, one for the projector, the rest for readers."""
+
+_GRACE_S = 3
+"""For requests under way when the process is told to stop; it must be gone within five seconds."""
+
+_FAULT = 2
+"""Exit code of a process that could not start as configured."""
+
+_log = structlog.get_logger("audit.service")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service until it is told to stop; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m audit.service", description="The audit log.")
+    parser.add_argument("--config", type=Path, required=True, help="audit.toml")
+    options = parser.parse_args(arguments)
+    start_journal()
+    try:
+        serve(read_settings(options.config, AuditSettings))
+    except (SettingsError, AuditError) as fault:
+        print(f"audit service: {fault}", file=sys.stderr)
+        return _FAULT
+    return 0
+
+
+def serve(settings: AuditSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: a file, the port or the database that the settings name cannot be had.
+        AuditError: the database holds another log, or another sequencer runs on it.
+    """
+    terms = read_terms(settings)
+    consortium = read_text(settings.consortium, "consortium").encode()
+    context = ssl_settings(settings)
+    with (
+        listen(settings.audit.listen) as listener,
+        open_pool(settings.database.dsn) as pool,
+        run_parts(pool, terms, consortium=consortium) as parts,
+    ):
+        config = uvicorn.Config(
+            create_app(parts),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            **context,  # type: ignore[arg-type]  # TLS settings by their names
+        )
+        _log.info("audit service listens", address=settings.audit.listen)
+        _Server(config, parts.sequencer.watermarks).run(sockets=[listener])
+    _log.info("audit service stopped")
+
+
+def read_terms(settings: AuditSettings) -> Terms:
+    """The log's terms, from the consortium file and the log's key.
+
+    Raises:
+        SettingsError: the key is not that of the consortium's log.
+        KeyFileError: it cannot be read.
+    """
+    membership = Membership.read(settings.consortium)
+    signer = load_signer(settings.keys.log)
+    if signer.verifier != membership.log:
+        raise SettingsError(
+            f"keys.log = {settings.keys.log}: holds {signer.vkey}, the consortium's log has "
+            f"{membership.log.vkey}"
+        )
+    settings.audit.state.mkdir(parents=True, exist_ok=True)
+    return Terms(
+        signer=signer,
+        producers=membership.producers,
+        clock_us=lambda: time.time_ns() // 1000,
+        witnesses=membership.witnesses,
+        high_water=settings.audit.state / "last-checkpoint",
+    )
+
+
+def ssl_settings(settings: AuditSettings) -> dict[str, object]:
+    """Uvicorn's TLS settings: whoever connects must show a certificate of the consortium's CA.
+
+    Raises:
+        SettingsError: a certificate or key cannot be loaded.
+    """
+    tls = settings.tls
+    try:
+        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trial.load_cert_chain(tls.certificate, tls.key)
+        trial.load_verify_locations(tls.ca)
+    except (OSError, ssl.SSLError) as cause:
+        raise SettingsError(
+            f"tls: cannot load ca = {tls.ca}, certificate = {tls.certificate}, key = {tls.key}: "
+            f"{cause}"
+        ) from cause
+    return {
+        "ssl_certfile": tls.certificate,
+        "ssl_keyfile": tls.key,
+        "ssl_ca_certs": str(tls.ca),
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+    }
+
+
+@contextmanager
+def listen(address: str) -> Iterator[socket.socket]:
+    """A listening socket at `host:port`.
+
+    Raises:
+        SettingsError: the address cannot be bound, because it is taken or not this machine's.
+    """
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(128)
+        except OSError as cause:
+            raise SettingsError(
+                f"audit.listen = {address}: port {port} cannot be had: {cause.strerror}; stop what "
+                "holds it or set another port"
+            ) from cause
+        yield listener
+
+
+@contextmanager
+def open_pool(dsn: str) -> Iterator[ConnectionPool]:
+    """A connection pool over a database with the log's tables in it.
+
+    Raises:
+        SettingsError: the database cannot be reached.
+    """
+    try:
+        store.prepare(dsn)
+    except psycopg.OperationalError as cause:
+        raise SettingsError(
+            f"database.dsn: PostgreSQL cannot be reached: {str(cause).strip()}"
+        ) from cause
+    with ConnectionPool(dsn, min_size=2, max_size=_POOL_SIZE, open=True) as pool:
+        yield pool
+
+
+@contextmanager
+def run_parts(pool: ConnectionPool, terms: Terms, *, consortium: bytes) -> Iterator[Parts]:
+    """The running log over a database, without its port."""
+    watermarks = Watermarks()
+    hashes = TreeHashes(pool)
+    projector = Projector(pool, watermarks)
+    try:
+        with Sequencer(pool, terms, watermarks) as sequencer:
+            projector.start()
+            yield Parts(
+                log=Log(pool, terms.signer.verifier, watermarks=watermarks, hashes=hashes),
+                sequencer=sequencer,
+                witnessing=Witnessing(pool, terms, sequencer=sequencer, hashes=hashes),
+                consortium=consortium,
+            )
+    finally:
+        projector.join()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, which on a signal also sends home the requests that wait for something to happen."""
+
+    def __init__(self, config: uvicorn.Config, watermarks: Watermarks) -> None:
+        super().__init__(config)
+        self._watermarks = watermarks
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        # Uvicorn raises the signal again once it has stopped; by then there is still work to do.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        super().run(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._watermarks.close()
+        super().handle_exit(sig, frame)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

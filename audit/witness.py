@@ -1,0 +1,196 @@
+"""A witness: watches that a log only ever grows, and says so with its cosignature.
+
+The one rule: a checkpoint is cosigned only after it is proven to extend the last one cosigned, and
+that fact is durable before the cosignature leaves (C2SP tlog-witness, pulled instead of pushed,
+since hospitals connect outbound only). Two checkpoints that cannot both be true are kept, both.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import psycopg
+import structlog
+from psycopg_pool import ConnectionPool
+
+from audit import schema
+from audit.checkpoint import Checkpoint, cosign, open_checkpoint
+from audit.errors import AuditError, ProofError
+from audit.merkle import verify_consistency
+from audit.note import Note, Signer, Verifier, encode_base64
+from audit.refusal import LogForkedError, LogHaltedError
+from audit.witnessing import Offer
+
+_WAIT_S = 2.0
+"""How long one pull waits for the log to grow; also how long a stop may take."""
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+
+_log = structlog.get_logger("audit.witness")
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def install(connection: Connection) -> None:
+    """Make the witness's tables in its own database, where they are missing."""
+    schema.install(connection, schema.Part.WITNESS)
+
+
+class WitnessedLog(Protocol):
+    """A log, as its witness reaches it."""
+
+    def pending(self, witness: str, seen_note: str, *, wait_s: float) -> Offer | None:
+        """The next checkpoint and its proof, or none within the wait."""
+
+    def post_cosignature(self, note: str) -> None:
+        """Leave a cosignature."""
+
+
+class WitnessStore:
+    """What a witness remembers, in its own database."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def seen(self, origin: str) -> Checkpoint | None:
+        """The last checkpoint cosigned of a log, or none yet."""
+        note = self.seen_note(origin)
+        return Checkpoint.parse(Note.parse(note).text) if note else None
+
+    def seen_note(self, origin: str) -> str:
+        """The note of the last checkpoint cosigned of a log; empty when none was."""
+        row = self._connection.execute(
+            "SELECT note FROM witness_seen WHERE origin = %s", [origin]
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def extend(self, offer: Offer, log: Verifier) -> Checkpoint:
+        """Take a checkpoint as the last seen, if it extends the one before; durable on return.
+
+        Check and change are one transaction under the row's lock: two processes that share this
+        memory cannot both go on from the same checkpoint.
+
+        Raises:
+            NoteError: the checkpoint is not signed by the log.
+            LogForkedError: it does not extend what was seen; both are kept as evidence.
+        """
+        offered = open_checkpoint(offer.note, log)
+        with self._connection.transaction():
+            seen_note = self._lock_seen(log.name)
+            fault = _find_fork(seen_note, offered, offer.proof)
+            if fault is None:
+                self._connection.execute(
+                    "UPDATE witness_seen SET size = %s, note = %s WHERE origin = %s",
+                    [offered.size, offer.note, log.name],
+                )
+            else:
+                self._keep_fork(log.name, seen_note, offer)
+        if fault is not None:
+            raise LogForkedError(seen=seen_note, offered=offer.note, explanation=fault)
+        return offered
+
+    def forks(self, origin: str) -> list[tuple[str, str]]:
+        """Every pair of contradicting checkpoints that was kept: seen, offered."""
+        return self._connection.execute(
+            "SELECT seen, offered FROM witness_fork WHERE origin = %s ORDER BY id", [origin]
+        ).fetchall()
+
+    def _lock_seen(self, origin: str) -> str:
+        self._connection.execute(
+            """
+            INSERT INTO witness_seen (origin, size, note) VALUES (%s, 0, '')
+            ON CONFLICT DO NOTHING
+            """,
+            [origin],
+        )
+        row = self._connection.execute(
+            "SELECT note FROM witness_seen WHERE origin = %s FOR UPDATE", [origin]
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def _keep_fork(self, origin: str, seen_note: str, offer: Offer) -> None:
+        self._connection.execute(
+            """
+            INSERT INTO witness_fork (origin, seen, offered, proof) VALUES (%s, %s, %s, %s)
+            ON CONFLICT DO NOTHING
+            """,
+            [origin, seen_note, offer.note, json.dumps([encode_base64(p) for p in offer.proof])],
+        )
+
+
+def _find_fork(seen_note: str, offered: Checkpoint, proof: Sequence[bytes]) -> str | None:
+    """Why `offered` cannot follow what was seen, or none."""
+    if not seen_note:
+        return None  # trust on first use: the first checkpoint seen is the one held on to
+    seen = Checkpoint.parse(Note.parse(seen_note).text)
+    if seen.size == 0:
+        return None
+    if offered.size < seen.size:
+        return f"{offered.size} entries were offered after {seen.size} had been seen"
+    try:
+        verify_consistency(
+            seen.size, offered.size, proof=proof, old_root=seen.root, new_root=offered.root
+        )
+    except ProofError as fault:
+        return str(fault)
+    return None
+
+
+class Witness:
+    """Cosigns one log's growth."""
+
+    def __init__(
+        self,
+        pool: ConnectionPool[Connection],
+        signer: Signer,
+        *,
+        log_verifier: Verifier,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self._pool = pool
+        self._signer = signer
+        self._log_verifier = log_verifier
+        self._clock_us = clock_us
+
+    def seen(self) -> Checkpoint | None:
+        """The last checkpoint cosigned, or none yet."""
+        with self._pool.connection() as connection:
+            return WitnessStore(connection).seen(self._log_verifier.name)
+
+    def pull_once(self, log: WitnessedLog, *, wait_s: float = 0.0) -> Checkpoint | None:
+        """Show the log what was seen last, and cosign what it offers; none when it offers nothing.
+
+        Raises:
+            LogForkedError: what it offers does not extend what was seen.
+            LogHaltedError: the log cannot account for what was seen, and has stopped.
+            LogUnavailableError: it cannot be reached.
+        """
+        with self._pool.connection() as connection:
+            seen_note = WitnessStore(connection).seen_note(self._log_verifier.name)
+        offer = log.pending(self._signer.name, seen_note, wait_s=wait_s)
+        if offer is None:
+            return None
+        with self._pool.connection() as connection:
+            checkpoint = WitnessStore(connection).extend(offer, self._log_verifier)
+        self._post(log, offer.note)
+        return checkpoint
+
+    def run(self, log: WitnessedLog, stop: threading.Event) -> None:
+        """Cosign until `stop` is set; whatever fails is logged and tried again."""
+        pause_s = _FIRST_PAUSE_S
+        while not stop.is_set():
+            try:
+                if self.pull_once(log, wait_s=_WAIT_S) is not None:
+                    pause_s = _FIRST_PAUSE_S
+            except (AuditError, psycopg.OperationalError) as fault:
+                is_grave = isinstance(fault, LogForkedError | LogHaltedError)
+                report = _log.error if is_grave else _log.warning
+                report("no cosignature", fault=str(fault).strip())
+                stop.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _post(self, log: WitnessedLog, note: str) -> None:
+        line = cosign(note, self._signer, self._clock_us() // 1_000_000)
+        log.post_cosignature(f"{Note.parse(note).text}\n{line}")
