@@ -79,6 +79,15 @@ def admit(
     (folder / "consortium.json").write_bytes(consortium.to_bytes())
 
 
+def lay_node_keys(state: Path, enrolments: Iterable[Enrolment]) -> None:
+    """Lay the public Flower keys of the hospitals into the centre's state folder."""
+    nodes = state / "nodes"
+    nodes.mkdir(parents=True, exist_ok=True)
+    for enrolment in enrolments:
+        if enrolment.supernode_key is not None:
+            (nodes / f"{enrolment.name}.pub").write_text(enrolment.supernode_key)
+
+
 def audit_settings(addresses: Addresses, dsn: str) -> dict[str, Any]:
     """Content of `audit.toml`."""
     return {
