@@ -19,7 +19,7 @@ STYPE = "wardround.packed.v1"
 """Plain little-endian float32."""
 
 Answerer = Callable[[bytes, Packed], tuple[bytes, Packed | None]]
-"""What the hospital does with an order: the answer's bytes, and the packed update if there is one."""
+"""What the hospital does with an order: the bytes of its answer, and the packed update, if any."""
 
 
 class MessageError(ProtocolError):

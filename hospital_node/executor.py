@@ -50,8 +50,10 @@ from flwr.supercore.interceptors import (
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
+from audit.errors import KeyFileError
 from audit.settings import SettingsError, read_settings
 from hospital_node.client_app import Answerer, make_client_app
+from hospital_node.errors import NodeError
 from hospital_node.settings import NodeSettings
 from hospital_node.supernode import SuperNodePlace, place_of
 from protocol.record import sha256_text
@@ -69,8 +71,8 @@ ARRIVAL_S = 30.0
 GRACE_S = 30.0
 """What an answer may take beyond its message's life before the process gives up on itself."""
 
-STUCK = 3
-"""Exit code after an answer that never came: a fresh process is needed."""
+STUCK = 75
+"""Exit code after an answer that never came: a fresh process is needed (`EX_TEMPFAIL`)."""
 
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _log = structlog.get_logger("executor")
@@ -107,20 +109,22 @@ class Executor:
 
     def run(self) -> bool:
         """Answer tasks until told to stop; whether an answer is still being worked on."""
+        was_away = False
         while not self._stop.is_set() and not self._is_stuck:
             try:
                 taken = self._acquire()
-                if taken is None:
-                    self._stop.wait(POLL_S)
-                else:
+                was_away = False
+                if taken is not None:
                     self._serve(taken)
             except (httpx.HTTPError, OSError, ObjectPullError, ObjectPushError) as error:
-                _log.info("supernode is away", error=type(error).__name__)
+                if not was_away:
+                    _log.info("supernode is away", error=type(error).__name__)
+                was_away = True
                 self._stop.wait(AWAY_S)
         return self._is_stuck
 
     def _acquire(self) -> AcquireTaskResponse | None:
-        """A task of any kind: one that is refused is answered too."""
+        """The next task, of any kind: one that is refused is answered too."""
         address = self._place.address()
         if address is None:
             raise ConnectionError("supernode has not started")
@@ -299,10 +303,13 @@ def _log_as_json() -> None:
 
 def _open_answerer(settings: NodeSettings) -> Answerer:
     """The hospital's participation, with everything heavy loaded once."""
-    # Torch and MONAI come with it: not before the settings are known to be right.
+    # Torch and MONAI take seconds to load: not before the settings are known to be right.
+    import torch  # noqa: PLC0415
+
     from hospital_node import participation  # noqa: PLC0415
     from hospital_node.site import open_site  # noqa: PLC0415
 
+    torch.set_num_threads(settings.compute.threads)
     site = open_site(settings)
     return lambda order, packed: participation.answer(site, order, packed)
 
@@ -319,9 +326,9 @@ def main(
     try:
         settings = read_settings(config, NodeSettings)
         answer = open_answerer(settings)
-    except SettingsError as error:
+    except (SettingsError, KeyFileError, NodeError) as error:
         print(f"executor: {error}", file=sys.stderr)
-        return 2
+        return 3
     return serve(settings, answer)
 
 

@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         port = prepare(place_of(settings))
     except (SettingsError, OSError) as error:
         print(f"supernode: {error}", file=sys.stderr)
-        return 2
+        return 3
     # Flower reads its environment when it is imported, which therefore waits until now.
     os.environ.update(QUIET, FLWR_HOME=str(place_of(settings).home))
     from hospital_node.fleet import run_supernode  # noqa: PLC0415

@@ -199,7 +199,7 @@ class _Visit(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, why: str) -> None:
         self.close_connection = True
-        _log.info("turned away", status=status, why=why)
+        _log.info("turned away", status=int(status), why=why)
         body = f"{why}\n".encode()
         self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
@@ -318,7 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
         door = open_door(read_settings(config, CentreSettings))
     except SettingsError as error:
         print(f"door: {error}", file=sys.stderr)
-        return 2
+        return 3
 
     def stop(_signal: int, _frame: object) -> None:
         threading.Thread(target=door.shutdown).start()

@@ -10,7 +10,9 @@ import ipaddress
 import os
 import secrets
 import socket
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,7 +84,10 @@ def place_of(settings: CentreSettings) -> SuperLinkPlace:
 
 
 def prepare(place: SuperLinkPlace, *, now: datetime) -> None:
-    """Make the folder, the certificate and the secret, where they are not there yet."""
+    """Make the folder, the certificate and the secret, where they are not there yet.
+
+    SuperLink must not be running.
+    """
     place.folder.mkdir(parents=True, exist_ok=True)
     place.folder.chmod(0o700)
     place.home.mkdir(exist_ok=True)
@@ -90,6 +95,8 @@ def prepare(place: SuperLinkPlace, *, now: datetime) -> None:
         _write_private(place.secret, secrets.token_bytes(SECRET_BYTES))
     if not (place.certificate.exists() and place.key.exists()):
         _make_certificate(place, now)
+    if place.database.exists():
+        _give_space_back(place.database)
 
 
 def command(place: SuperLinkPlace) -> list[str]:
@@ -121,6 +128,12 @@ def check_port_free(port: int, setting: str) -> None:
                 f"{setting} = {port}: port {port} of {HOST} is taken ({cause.strerror}); "
                 "stop what listens there or choose another"
             ) from cause
+
+
+def _give_space_back(database: Path) -> None:
+    """Shrink Flower's file to what it holds; it keeps the size of the largest round otherwise."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("VACUUM")
 
 
 def _make_certificate(place: SuperLinkPlace, now: datetime) -> None:
@@ -169,9 +182,9 @@ def main(arguments: list[str] | None = None) -> int:
         prepare(place, now=datetime.now(UTC))
         line = command(place)
         os.execve(line[0], line, {**os.environ, **QUIET, "FLWR_HOME": str(place.home)})  # noqa: S606
-    except (SettingsError, OSError) as error:
+    except (SettingsError, OSError, sqlite3.Error) as error:
         print(f"superlink: {error}", file=sys.stderr)
-        return 2
+        return 3
 
 
 if __name__ == "__main__":
