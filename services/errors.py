@@ -1,11 +1,13 @@
 """What can go wrong at the centre, apart from what other parties get wrong."""
 
+from audit.settings import SettingsError
+
 
 class CentreError(Exception):
     """Something at the centre must be put right before work can go on."""
 
 
-class ConfigurationError(CentreError):
+class ConfigurationError(CentreError, SettingsError):
     """A file the centre needs is missing, unreadable or contradicts another one."""
 
 

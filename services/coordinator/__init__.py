@@ -1,0 +1,1 @@
+"""Rounds: opened on the record, collected as replies arrive, closed or abandoned truthfully."""

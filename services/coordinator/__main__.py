@@ -1,0 +1,111 @@
+"""The coordinator process: API, outbox relay and the thread that carries out runs."""
+
+import argparse
+import logging
+import socket
+import ssl
+import sys
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from audit.errors import AuditError
+from audit.relay import Relay
+from audit.settings import SettingsError, read_settings, split_address
+from services.coordinator.app import create_app
+from services.coordinator.flower_grid import open_grid
+from services.coordinator.grid import Grid
+from services.coordinator.worker import Worker
+from services.errors import CentreError, ConfigurationError
+from services.identity import CertifiedProtocol
+from services.opening import open_centre
+from services.settings import CentreSettings
+
+
+def main() -> int:
+    """Run until told to stop; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m services.coordinator")
+    parser.add_argument("--config", type=Path, required=True, help="the centre's centre.toml")
+    arguments = parser.parse_args()
+    _log_as_json()
+    try:
+        serve(read_settings(arguments.config, CentreSettings))
+    except (SettingsError, ConfigurationError) as fault:
+        print(fault, file=sys.stderr)
+        return 3
+    except (CentreError, AuditError) as fault:
+        print(fault, file=sys.stderr)
+        return 1
+    return 0
+
+
+def serve(settings: CentreSettings) -> None:
+    """Serve the API until SIGTERM or Ctrl-C.
+
+    Raises:
+        ConfigurationError: the address is taken, or a file or the database cannot be used.
+    """
+    listener = _listen(settings)
+    stop = threading.Event()
+
+    def grid() -> AbstractContextManager[Grid]:
+        return open_grid(settings)
+
+    with listener, open_centre(settings) as centre:
+        worker = Worker(centre, grid)
+        worker.start()
+        relay = threading.Thread(
+            target=Relay(centre.pool, centre.log).run, args=(stop,), name="relay", daemon=True
+        )
+        relay.start()
+        try:
+            _server(settings, create_app(centre, worker.submit)).run(sockets=[listener])
+        finally:
+            stop.set()
+            relay.join(timeout=2.0)
+
+
+def _server(settings: CentreSettings, app: object) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]  # any ASGI application
+        http=CertifiedProtocol,
+        ssl_certfile=settings.tls.certificate,
+        ssl_keyfile=settings.tls.key,
+        ssl_ca_certs=str(settings.tls.ca),
+        ssl_cert_reqs=ssl.CERT_REQUIRED,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config)
+
+
+def _listen(settings: CentreSettings) -> socket.socket:
+    host, port = split_address(settings.centre.listen)
+    try:
+        return socket.create_server((host, port))
+    except OSError as cause:
+        raise ConfigurationError(
+            f"centre.listen = {settings.centre.listen}: {cause.strerror}; "
+            "stop what uses the port, or choose another"
+        ) from cause
+
+
+def _log_as_json() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

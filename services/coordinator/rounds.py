@@ -1,0 +1,199 @@
+"""One round: opened on the record, collected as replies arrive, closed on its quorum or abandoned.
+
+The one rule: a state and the event that says so commit together, and no order leaves before a
+quorum of hospitals has seen the opening. A round that closes names everyone who is not in it.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from protocol import events
+from protocol.catalogue import layout_of
+from protocol.round import Closing, Exclusion, Opening, OrderKind, Reason, RoundState
+from protocol.update import Packed, packed_digest
+from services.centre import Centre
+from services.coordinator import store
+from services.coordinator.aggregate import RunningMean
+from services.coordinator.grid import Grid, Lost
+from services.coordinator.intake import Intake, Taken
+from services.coordinator.orders import Run, Warrant, await_warrant, orders_for
+
+GATHER_S = 60.0
+"""How long a round waits for sites to come on line before it opens with those it has."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Who is in the round so far, in the order of arrival, and who is not."""
+
+    mean: RunningMean
+    participants: list[str] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    exclusions: list[Exclusion] = field(default_factory=list)
+
+
+def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, model: Packed) -> Packed:
+    """Carry out round `number`; returns the new model, or `model` when it was abandoned.
+
+    Raises:
+        GridError: the centre's own transport failed; the round is left open.
+    """
+    present = _gather(run, grid)
+    opening = _opening(centre, run, number=number, model=model)
+    with centre.pool.connection() as connection:
+        store.insert_round(connection, run.run_id, number, changed_us=centre.clock_us())
+        store.open_round(connection, opening, changed_us=centre.clock_us())
+        entry = centre.outbox.append(connection, events.round_opened(opening))
+    warrant = await_warrant(centre.log, entry, timeout_s=_left_s(centre, opening))
+    tally = _Tally(RunningMean(layout_of(run.plan.network)))
+    for outcome in _absentees(opening, present, warrant):
+        _record(centre, opening, outcome, tally=tally)
+    if warrant is not None:
+        intake = Intake(centre, run, opening, float(np.linalg.norm(model.astype(np.float64))))
+        orders = orders_for(run, OrderKind.TRAIN, sites=present, warrant=warrant, model=model)
+        for result in grid.exchange(orders, timeout_s=_left_s(centre, opening)):
+            outcome = _lost(result) if isinstance(result, Lost) else intake.check(result)
+            _record(centre, opening, outcome, tally=tally)
+    return _end(centre, run, number=number, model=model, tally=tally)
+
+
+def abandon_open_rounds(centre: Centre, run: Run, *, explanation: str) -> None:
+    """Abandon, on the record, what a coordinator that stopped has left open."""
+    with centre.pool.connection() as connection:
+        for stored in store.load_rounds(connection, run.run_id):
+            if stored.state is RoundState.OPEN:
+                exclusions = tuple(
+                    Exclusion(site=site, reason=Reason.INTERNAL_ERROR, explanation=explanation)
+                    for site in run.signers
+                )
+                closing = _closing(run, stored.number, exclusions=exclusions)
+                now_us = centre.clock_us()
+                store.end_round(connection, closing, RoundState.ABANDONED, changed_us=now_us)
+                centre.outbox.append(connection, events.round_abandoned(closing))
+
+
+def _gather(run: Run, grid: Grid) -> tuple[str, ...]:
+    """The signers on line, once all are or the wait is over."""
+    waited_s, limit_s = 0.0, min(GATHER_S, float(run.plan.aggregation.deadline_s))
+    while True:
+        present = tuple(site for site in run.signers if site in grid.sites())
+        if len(present) == len(run.signers) or waited_s >= limit_s:
+            return present
+        time.sleep(0.5)
+        waited_s += 0.5
+
+
+def _opening(centre: Centre, run: Run, *, number: int, model: Packed) -> Opening:
+    deadline_us = centre.clock_us() + run.plan.aggregation.deadline_s * 1_000_000
+    return Opening(
+        plan_id=run.plan.id,
+        run_id=run.run_id,
+        round=number,
+        sites=run.signers,
+        model_digest=packed_digest(model),
+        layout_digest=layout_of(run.plan.network).digest,
+        deadline_us=deadline_us,
+    )
+
+
+def _absentees(
+    opening: Opening, present: tuple[str, ...], warrant: Warrant | None
+) -> Iterator[Taken | Exclusion]:
+    """The sites that are sent no order, and why."""
+    for site in opening.sites:
+        if site not in present:
+            yield Exclusion(site=site, reason=Reason.UNREACHABLE, explanation="not on line")
+        elif warrant is None:
+            why = "no quorum of hospitals saw the opening on the log before the deadline"
+            yield Exclusion(site=site, reason=Reason.LATE, explanation=why)
+
+
+def _record(centre: Centre, opening: Opening, outcome: Taken | Exclusion, *, tally: _Tally) -> None:
+    """Put one site's outcome on the record, and then into the tally."""
+    with centre.pool.connection() as connection:
+        if isinstance(outcome, Taken):
+            site = outcome.sent.site
+            event = events.update_received(outcome.sent)
+            store.insert_update(
+                connection, opening, site=site, packed=outcome.packed, receipt=outcome.receipt
+            )
+        else:
+            site = outcome.site
+            event = events.update_rejected(
+                opening, site=site, reason=outcome.reason, explanation=outcome.explanation
+            )
+        centre.outbox.append(connection, event)
+    if isinstance(outcome, Taken):
+        tally.mean.add(outcome.packed)
+        tally.participants.append(site)
+        tally.digests.append(outcome.sent.update_digest)
+        _log.info("update received", run=opening.run_id, round=opening.round, site=site)
+    else:
+        tally.exclusions.append(outcome)
+        _log.warning("site left out", round=opening.round, site=site, reason=str(outcome.reason))
+
+
+def _end(centre: Centre, run: Run, *, number: int, model: Packed, tally: _Tally) -> Packed:
+    """Close the round with its new model, or abandon it and apply nothing."""
+    closes = len(tally.participants) >= run.plan.aggregation.quorum
+    moved = tally.mean.applied_to(model) if closes else None
+    closing = _closing(
+        run,
+        number,
+        exclusions=tuple(tally.exclusions),
+        taken=tuple(zip(tally.participants, tally.digests, strict=True)),
+        aggregate=None if moved is None else packed_digest(moved),
+    )
+    now_us = centre.clock_us()
+    with centre.pool.connection() as connection:
+        if moved is None:
+            store.end_round(connection, closing, RoundState.ABANDONED, changed_us=now_us)
+            centre.outbox.append(connection, events.round_abandoned(closing))
+        else:
+            digest = store.save_model(connection, moved)
+            store.set_run_model(connection, run.run_id, digest)
+            store.end_round(connection, closing, RoundState.CLOSED, changed_us=now_us)
+            centre.outbox.append(connection, events.round_closed(closing))
+    return model if moved is None else moved
+
+
+def _closing(
+    run: Run,
+    number: int,
+    *,
+    exclusions: tuple[Exclusion, ...],
+    taken: tuple[tuple[str, str], ...] = (),
+    aggregate: str | None = None,
+) -> Closing:
+    return Closing(
+        plan_id=run.plan.id,
+        run_id=run.run_id,
+        round=number,
+        participants=tuple(site for site, _ in taken),
+        update_digests=tuple(digest for _, digest in taken),
+        exclusions=tuple(sorted(exclusions, key=lambda one: one.site)),
+        rule=str(run.plan.aggregation.rule),
+        quorum=run.plan.aggregation.quorum,
+        aggregate_digest=aggregate,
+    )
+
+
+def _lost(result: Lost) -> Exclusion:
+    return Exclusion(site=result.site, reason=result.reason, explanation=result.explanation[:400])
+
+
+def _left_s(centre: Centre, opening: Opening) -> float:
+    return max(0.0, (opening.deadline_us - centre.clock_us()) / 1e6)
+
+
+def rounds_closed(centre: Centre, run_id: str) -> int:
+    """How many rounds of a run closed with an aggregate."""
+    with centre.pool.connection() as connection:
+        rounds = store.load_rounds(connection, run_id)
+    return sum(stored.state is RoundState.CLOSED for stored in rounds)

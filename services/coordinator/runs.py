@@ -1,0 +1,118 @@
+"""Runs: from an active plan to a candidate, round by round.
+
+The one rule: a run ends on the record, as completed or as halted with its reason. One that a
+stopped coordinator left open is halted at the next start; it is never silently lost.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import structlog
+
+from audit.ids import RANDOM_BYTES, uuid7
+from protocol import events
+from protocol.catalogue import initial_state
+from services.centre import Centre
+from services.coordinator import store
+from services.coordinator.evaluation import evaluate_candidate
+from services.coordinator.grid import Grid, GridError
+from services.coordinator.intake import short_line
+from services.coordinator.orders import Run
+from services.coordinator.rounds import abandon_open_rounds, conduct_round, rounds_closed
+from services.database import Connection
+from services.errors import BusyError, NotActiveError
+from services.registry.ballots import SignedBallot, ballot_in
+from services.registry.store import load_plan
+
+OpenGrid = Callable[[], AbstractContextManager[Grid]]
+"""Opens a way to the sites for the length of one run."""
+
+_log = structlog.get_logger(__name__)
+
+
+def create_run(centre: Centre, plan_id: str) -> str:
+    """Begin a run of an active plan; returns its id. Nothing is sent yet.
+
+    Raises:
+        NotFoundError: no such plan.
+        NotActiveError: its ballots have not made it active, or it has expired.
+        BusyError: a run is in progress.
+    """
+    now_us = centre.clock_us()
+    run_id = uuid7(now_us, centre.random_bytes(RANDOM_BYTES))
+    with centre.pool.connection() as connection:
+        stored = load_plan(connection, plan_id)
+        if stored.state != "active":
+            raise NotActiveError(
+                f"plan {plan_id} is not active; hospitals vote, then `wardround centre activate`"
+            )
+        if stored.plan.expires_us <= now_us:
+            raise NotActiveError(f"plan {plan_id} has expired; propose it again with a later time")
+        connection.execute("LOCK TABLE runs IN SHARE ROW EXCLUSIVE MODE")
+        running = [run.run_id for run in store.load_runs(connection) if run.state == "running"]
+        if running:
+            raise BusyError(f"run {running[0]} is in progress; one runs at a time")
+        digest = store.save_model(connection, initial_state(stored.plan.network))
+        store.insert_run(connection, run_id, plan_id, model_digest=digest, created_us=now_us)
+        centre.outbox.append(connection, events.run_created(stored.plan, run_id))
+    return run_id
+
+
+def carry_out(centre: Centre, run_id: str, open_grid: OpenGrid) -> None:
+    """Take a run through all its rounds to its candidate and its evaluations, and end it."""
+    run = _load(centre, run_id)
+    try:
+        with open_grid() as grid:
+            _carry_out(centre, run, grid)
+    except GridError as fault:
+        _log.error("the grid failed", run=run_id, fault=str(fault))
+        _halt(centre, run, explanation=short_line(fault))
+
+
+def halt_interrupted(centre: Centre) -> tuple[str, ...]:
+    """Halt, on the record, the runs that a stopped coordinator has left open; their ids."""
+    with centre.pool.connection() as connection:
+        left = [run.run_id for run in store.load_runs(connection) if run.state == "running"]
+    for run_id in left:
+        _halt(centre, _load(centre, run_id), explanation="the coordinator stopped during the run")
+    return tuple(left)
+
+
+def _carry_out(centre: Centre, run: Run, grid: Grid) -> None:
+    with centre.pool.connection() as connection:
+        stored = store.load_run(connection, run.run_id)
+        model = store.load_model(connection, stored.model_digest)
+    for number in range(1, run.plan.rounds + 1):
+        model = conduct_round(centre, run, grid, number=number, model=model)
+    completed = rounds_closed(centre, run.run_id)
+    if completed == 0:
+        _halt(centre, run, explanation="no round reached its quorum")
+        return
+    if not evaluate_candidate(centre, run, grid, rounds_completed=completed, model=model):
+        _halt(centre, run, explanation="no quorum of hospitals has seen the candidate on the log")
+        return
+    event = events.run_completed(run.plan, run.run_id, rounds_completed=completed)
+    with centre.pool.connection() as connection:
+        if _end(centre, connection, run, state="completed", explanation=""):
+            centre.outbox.append(connection, event)
+
+
+def _halt(centre: Centre, run: Run, *, explanation: str) -> None:
+    abandon_open_rounds(centre, run, explanation=explanation)
+    event = events.run_halted(run.plan, run.run_id, explanation=explanation)
+    with centre.pool.connection() as connection:
+        if _end(centre, connection, run, state="halted", explanation=explanation):
+            centre.outbox.append(connection, event)
+
+
+def _end(centre: Centre, connection: Connection, run: Run, *, state: str, explanation: str) -> bool:
+    return store.end_run(
+        connection, run.run_id, state, explanation=explanation, ended_us=centre.clock_us()
+    )
+
+
+def _load(centre: Centre, run_id: str) -> Run:
+    with centre.pool.connection() as connection:
+        stored = load_plan(connection, store.load_run(connection, run_id).plan_id)
+    ballots = tuple(SignedBallot(ballot_in(entry), entry) for entry in stored.ballots)
+    return Run(run_id, stored.plan, stored.signers, ballots)

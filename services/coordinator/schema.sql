@@ -1,0 +1,62 @@
+CREATE TABLE IF NOT EXISTS models (
+  digest text PRIMARY KEY,
+  packed bytea NOT NULL
+);
+COMMENT ON TABLE models IS
+  'Written by the coordinator: the model a run starts from and the one each closed round makes.';
+
+CREATE TABLE IF NOT EXISTS runs (
+  run_id text PRIMARY KEY,
+  plan_id text NOT NULL REFERENCES plans,
+  state text NOT NULL CHECK (state IN ('running', 'completed', 'halted')),
+  model_digest text NOT NULL REFERENCES models,
+  explanation text NOT NULL DEFAULT '',
+  created_us bigint NOT NULL,
+  ended_us bigint,
+  CHECK ((state = 'running') = (ended_us IS NULL))
+);
+COMMENT ON TABLE runs IS
+  'Written by the coordinator when a run begins, when a round gives it a new model, and at its end.';
+
+CREATE TABLE IF NOT EXISTS rounds (
+  run_id text NOT NULL REFERENCES runs,
+  number integer NOT NULL CHECK (number > 0),
+  state text NOT NULL CHECK (state IN ('pending', 'open', 'closed', 'abandoned')),
+  opening bytea,
+  closing bytea,
+  changed_us bigint NOT NULL,
+  PRIMARY KEY (run_id, number),
+  CHECK (state <> 'open' OR opening IS NOT NULL),
+  CHECK ((state IN ('closed', 'abandoned')) = (closing IS NOT NULL))
+);
+COMMENT ON TABLE rounds IS
+  'Written by the coordinator at each change of a round''s state, with the event that says so; '
+  'opening and closing are the canonical bytes of the records in those events.';
+
+CREATE TABLE IF NOT EXISTS updates (
+  run_id text NOT NULL,
+  number integer NOT NULL,
+  site text NOT NULL,
+  place integer NOT NULL,
+  digest text NOT NULL,
+  packed bytea NOT NULL,
+  receipt bytea NOT NULL,
+  PRIMARY KEY (run_id, number, site),
+  UNIQUE (run_id, number, place),
+  FOREIGN KEY (run_id, number) REFERENCES rounds
+);
+COMMENT ON TABLE updates IS
+  'Written by the coordinator as updates arrive. They carry the sites'' noise already, so keeping '
+  'them tells nothing more, and any aggregate can be computed again in the order of place.';
+
+CREATE TABLE IF NOT EXISTS evaluations (
+  run_id text NOT NULL REFERENCES runs,
+  site text NOT NULL,
+  reason text NOT NULL,
+  explanation text NOT NULL,
+  receipt bytea NOT NULL,
+  PRIMARY KEY (run_id, site)
+);
+COMMENT ON TABLE evaluations IS
+  'Written by the coordinator: how each site answered the order to evaluate the candidate; receipt '
+  'is empty where a site released no figures.';
