@@ -48,6 +48,9 @@ class Images(Section):
 
     folder: ConfigPath
     labels: ConfigPath
+    """A CSV with `patient_id` and the label columns; may lie in the folder."""
+    label_columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("label",)
+    """Columns of it that hold labels; no other column is kept."""
 
 
 class PolicyFile(Section):

@@ -1,0 +1,145 @@
+"""The hospital's commands: take images in, read plans, vote, see the budget and the report.
+
+Each command is: read, call one function, show. Faults are raised; whoever runs the command line
+says them and gives the exit code.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from audit.settings import read_settings
+from hospital_node.settings import NodeSettings
+
+app = typer.Typer(
+    name="node",
+    help="A hospital: take images in, read plans, vote, see budget and report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+Config = Annotated[
+    Path, typer.Option("--config", "-c", help="The hospital's settings.", show_default=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DEFAULT_CONFIG = Path("node.toml")
+_out = Console()
+_err = Console(stderr=True)
+
+
+@app.command()
+def ingest(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
+    """Scan the image folder: every file is indexed, or quarantined with its reason."""
+    from hospital_node.intake import take_in  # noqa: PLC0415 - help must not load torch
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_err) as progress:
+        bar = progress.add_task("reading images", total=None)
+        report = take_in(
+            read_settings(config, NodeSettings),
+            lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    _out.print(f"{report['indexed']} images indexed, {len(report['quarantined'])} in quarantine")
+    if report["quarantined"]:
+        _out.print(_table("Quarantine", report["quarantined"], ("file", "reason", "explanation")))
+
+
+@app.command()
+def plans(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
+    """Show the plans this hospital is invited to, and what its policy says about each."""
+    from hospital_node import views, voting  # noqa: PLC0415
+    from hospital_node.site import open_site  # noqa: PLC0415
+
+    with open_site(read_settings(config, NodeSettings)) as site:
+        rows = [views.plan_view(one) for one in voting.plans(site)]
+    columns = ("plan_id", "title", "epsilon", "rounds", "policy", "vote")
+    _show("Plans", rows, columns, as_json=as_json)
+
+
+@app.command()
+def vote(
+    plan_id: Annotated[str, typer.Argument(help="The plan's id (sha256:…).")],
+    approve: Annotated[
+        bool, typer.Option("--approve/--refuse", help="What this hospital answers.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why, for the record; no patient data.")] = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Cast this hospital's signed ballot. It stands: a site votes on a plan once."""
+    from hospital_node.site import open_site  # noqa: PLC0415
+    from hospital_node.voting import vote as cast  # noqa: PLC0415
+    from protocol.ballot import Choice  # noqa: PLC0415
+
+    choice = Choice.APPROVE if approve else Choice.REFUSE
+    with open_site(read_settings(config, NodeSettings)) as site:
+        ballot = cast(site, plan_id, choice, reason=reason)
+    _out.print(f"voted {ballot.choice} on {plan_id}; the ballot is signed and on its way")
+    if approve:
+        _out.print(
+            f"each patient joins a step with probability {ballot.sample_rate}, "
+            f"noise multiplier {ballot.noise_multiplier}, epsilon at most {ballot.epsilon_cap}"
+        )
+
+
+@app.command()
+def budget(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
+    """Show what has been charged to this hospital's patients, account by account."""
+    from hospital_node import views  # noqa: PLC0415
+    from hospital_node.site import open_site  # noqa: PLC0415
+
+    with open_site(read_settings(config, NodeSettings)) as site:
+        rows = views.budget_view(site)
+    columns = ("cohort", "patients", "charges", "epsilon", "budget", "delta")
+    _show("Privacy budget, per patient", rows, columns, as_json=as_json)
+
+
+@app.command()
+def report(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
+    """Show this hospital's own view of each model: better for our patients, or not?"""
+    from hospital_node import views  # noqa: PLC0415
+    from hospital_node.site import open_site  # noqa: PLC0415
+
+    with open_site(read_settings(config, NodeSettings)) as site:
+        reports = views.report_view(site)
+    if as_json:
+        print(json.dumps(reports, indent=2))
+        return
+    columns = ("run_id", "patients_train", "auc_global", "auc_local", "epsilon_charged", "delta")
+    title = "This hospital's own view; true figures, they stay here"
+    _show(title, reports, columns, as_json=False)
+
+
+def _show(
+    title: str, rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool
+) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _out.print(_table(title, rows, columns))
+
+
+def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,195 @@
+"""Evaluation: whether the candidate is better for this hospital's own patients.
+
+The one rule: true figures go into this hospital's own database and nowhere else. What leaves is a
+noised histogram, if the policy allows it, paid for by the held-out patients' own account.
+"""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from hospital_node import store
+from hospital_node.admission import Admitted, Refused
+from hospital_node.claim import per_image_claim
+from hospital_node.imaging.dataset import Selection
+from hospital_node.ledger import Access
+from hospital_node.local_log import LocalKind
+from hospital_node.site import Site
+from hospital_node.training.accountant import epsilon
+from hospital_node.training.evaluate import auc_with_interval, patient_scores, roc_curve
+from hospital_node.training.features import PatientFeatures
+from hospital_node.training.mechanism import PatientMechanism
+from hospital_node.training.randomness import Randomness
+from hospital_node.training.release import ScoreCounts, counting, noised_score_counts
+from hospital_node.training.train import train_alone
+from protocol import events
+from protocol.budget import Charge, Partition, Purpose
+from protocol.events import Event
+from protocol.plan import Plan
+from protocol.record import decimal_text
+from protocol.round import Answer, Candidate, Evaluation, OrderKind, Reason, Verdict
+from protocol.update import Packed
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """This hospital's patients, as the network sees them."""
+
+    train: PatientFeatures
+    held_out: PatientFeatures
+
+
+def evaluate(
+    site: Site, admitted: Admitted, candidate: Candidate, *, selection: Selection, model: Packed
+) -> bytes | Refused:
+    """Judge the candidate, keep the report here, and answer with what may be released."""
+    if not selection.held_out:
+        return Refused(Reason.COHORT_TOO_SMALL, "no held-out patients to judge on", admitted.order)
+    randomness = site.randomness()
+    claimed = _claim(site, admitted, candidate, randomness=randomness)
+    if isinstance(claimed, Refused):
+        return claimed
+    groups = _Groups(
+        train=site.features.features(selection.train, admitted.plan),
+        held_out=site.features.features(selection.held_out, admitted.plan),
+    )
+    report = _report(site, admitted, groups, model=model, randomness=randomness)
+    scores = patient_scores(admitted.plan, model, groups.held_out)
+    with site.pool.connection() as connection:
+        store.save_report(
+            connection,
+            admitted.plan.id,
+            candidate.run_id,
+            report=report,
+            made_us=site.clock_us(),
+        )
+        receipt = b""
+        if isinstance(claimed, Charge):
+            counts = noised_score_counts(
+                scores,
+                groups.held_out.labels,
+                noise_multiplier=float(claimed.mechanism.noise_multiplier),
+                randomness=randomness,
+            )
+            event = events.evaluation_released(_release(candidate, claimed, counts))
+            receipt = site.outbox.append(connection, event)
+        said = _answer(site, candidate, receipt)
+        made = Event(LocalKind.REPORT_MADE, {}, admitted.plan.id, candidate.run_id)
+        site.local.append(connection, made)
+        store.finish_task(
+            connection, admitted.task, answer=said, packed=None, answered_us=site.clock_us()
+        )
+    _log.info("candidate judged", run=candidate.run_id, released=bool(receipt))
+    return said
+
+
+def _claim(
+    site: Site, admitted: Admitted, candidate: Candidate, *, randomness: Randomness
+) -> Charge | Refused | None:
+    """Claim the work once, with the charge for what will be released; none where nothing will."""
+    with site.pool.connection() as connection:
+        is_new = store.begin_task(
+            connection,
+            admitted.task,
+            warrant_digest=admitted.warrant_digest,
+            started_us=site.clock_us(),
+        )
+        if not is_new:
+            return Refused(Reason.ALREADY_DONE, "this is being answered already", admitted.order)
+        release = site.policy.release_evaluation
+        if not release.allowed:
+            return None
+        access = Access(
+            work_id=f"{candidate.run_id}/evaluate",
+            site=site.name,
+            cohort=admitted.plan.cohort.digest,
+            plan_id=admitted.plan.id,
+            run_id=candidate.run_id,
+            round=0,
+            partition=Partition.HELD_OUT,
+            purpose=Purpose.EVALUATION,
+            mechanism=counting(float(release.noise_multiplier)),
+            delta=admitted.plan.privacy.delta,
+            plan_cap=decimal_text(release.epsilon_cap),
+            secure_noise=randomness.is_secure,
+        )
+        charge = site.ledger.charge(connection, access)
+        if isinstance(charge, Charge):
+            return charge
+        event = events.privacy_refused(
+            admitted.plan.id, candidate.run_id, round_number=0, explanation=charge.explanation
+        )
+        site.outbox.append(connection, event)
+        return None
+
+
+def _release(candidate: Candidate, charge: Charge, counts: ScoreCounts) -> Evaluation:
+    return Evaluation(
+        plan_id=candidate.plan_id,
+        run_id=candidate.run_id,
+        site=charge.site,
+        model_digest=candidate.model_digest,
+        negative=counts.negative,
+        positive=counts.positive,
+        noise_multiplier=charge.mechanism.noise_multiplier,
+        charge_digest=charge.digest,
+    )
+
+
+def _answer(site: Site, candidate: Candidate, receipt: bytes) -> bytes:
+    return Answer(
+        kind=OrderKind.EVALUATE,
+        site=site.name,
+        plan_id=candidate.plan_id,
+        run_id=candidate.run_id,
+        round=0,
+        verdict=Verdict.ACCEPTED,
+        explanation="" if receipt else "this hospital releases no figures",
+        receipt=base64.b64encode(receipt).decode("ascii"),
+    ).to_bytes()
+
+
+def _report(
+    site: Site, admitted: Admitted, groups: _Groups, *, model: Packed, randomness: Randomness
+) -> dict[str, Any]:
+    """The figures for this hospital's eyes."""
+    plan, ballot = admitted.plan, admitted.ballot
+    mechanism = PatientMechanism.of(
+        plan, sample_rate=ballot.sample_rate, noise_multiplier=ballot.noise_multiplier
+    )
+    alone = train_alone(plan, groups.train, mechanism=mechanism, randomness=randomness)
+    with site.pool.connection() as connection:
+        charges = site.ledger.charges(connection, plan.cohort.digest, Partition.TRAIN)
+    mine = [charge.mechanism for charge in charges if charge.plan_id == plan.id]
+    return {
+        "site": site.name,
+        "patients_train": int(groups.train.labels.size),
+        "patients_held_out": int(groups.held_out.labels.size),
+        "images_train": int(groups.train.images.shape[0]),
+        "epsilon_charged": epsilon(mine, float(plan.privacy.delta)),
+        "delta": plan.privacy.delta,
+        **per_image_claim(plan, mechanism, groups.train.images_per_patient),
+        **_figures("global", plan, model, patients=groups.held_out),
+        **_figures("local", plan, alone, patients=groups.held_out),
+    }
+
+
+def _figures(which: str, plan: Plan, model: Packed, *, patients: PatientFeatures) -> dict[str, Any]:
+    """AUC with its interval and the ROC curve of one model."""
+    scores = patient_scores(plan, model, patients)
+    area = auc_with_interval(scores, patients.labels, seed=plan.seed)
+    if area is None:
+        return {f"auc_{which}": None, f"auc_{which}_ci": None, f"roc_{which}": None}
+    false_rate, true_rate = roc_curve(scores, patients.labels)
+    return {
+        f"auc_{which}": area.value,
+        f"auc_{which}_ci": [area.low, area.high],
+        f"roc_{which}": {
+            "false_positive": false_rate.tolist(),
+            "true_positive": true_rate.tolist(),
+        },
+    }

@@ -1,0 +1,35 @@
+"""The hospital's own log: what happened here and is nobody else's business.
+
+Its entries stay in this hospital's database; only its checkpoints go up, as `log.anchored`, so that
+not even the hospital can rewrite its past unseen. Built of the same parts as the consortium's log.
+"""
+
+import secrets
+from enum import StrEnum
+
+from audit.note import Signer
+from audit.outbox import Outbox
+from audit.terms import Terms
+from hospital_node.clock import now_us
+
+LOCAL = "local"
+"""The name of this log in the hospital's outbox."""
+
+
+class LocalKind(StrEnum):
+    """The kinds of entry that stay here."""
+
+    IMAGES_INGESTED = "images.ingested"
+    ORDER_REFUSED = "order.refused"
+    REPORT_MADE = "report.made"
+
+
+def open_local_outbox(signer: Signer) -> Outbox:
+    """Where entries of this log are put, in the transaction of what they record."""
+    return Outbox(signer, now_us, secrets.token_bytes, log=LOCAL)
+
+
+def local_terms(log_signer: Signer, event_signer: Signer) -> Terms:
+    """What this log takes: entries signed with the hospital's own event key."""
+    verifier = event_signer.verifier
+    return Terms(log_signer, {verifier.name: verifier}, now_us)

@@ -1,0 +1,154 @@
+"""The log keeper's process: `python -m hospital_node.logkeeper --config node.toml`.
+
+Delivers this hospital's outbox to the consortium's log, watches that log as a witness, and keeps
+the hospital's own log, anchoring its checkpoints in the other. The one rule: whatever is away is
+waited for; nothing is dropped. It knows nothing of training and loads none of it.
+"""
+
+import argparse
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import structlog
+from psycopg_pool import ConnectionPool
+
+from audit.client import LogClient
+from audit.errors import AuditError
+from audit.hashes import TreeHashes
+from audit.journal import start_journal
+from audit.keys import load_signer
+from audit.log import Log
+from audit.outbox import Outbox
+from audit.relay import Relay
+from audit.sequencer import Sequencer
+from audit.settings import SettingsError, read_settings
+from audit.watermarks import Watermarks
+from audit.witness import Witness
+from hospital_node import database
+from hospital_node.clock import now_us
+from hospital_node.database import Connection
+from hospital_node.errors import NodeError
+from hospital_node.identity import Identity, read_identity
+from hospital_node.local_log import LOCAL, local_terms
+from hospital_node.settings import NodeSettings
+from protocol import events
+
+ANCHOR_S = 1.0
+"""How often the local log is looked at for something new to anchor."""
+
+_STOP_S = 3.0
+"""The process must be gone within five seconds of being told."""
+
+_log = structlog.get_logger("logkeeper")
+
+
+@dataclass(frozen=True, slots=True)
+class LogKeeper:
+    """What keeps one hospital's logs."""
+
+    pool: ConnectionPool[Connection]
+    outbox: Outbox
+    log: LogClient
+    relay: Relay
+    local_relay: Relay
+    local_log: Log
+    witness: Witness
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        threads = [
+            threading.Thread(target=work, args=arguments, name=name, daemon=True)
+            for name, work, arguments in (
+                ("relay", self.relay.run, (stop,)),
+                ("local-relay", self.local_relay.run, (stop,)),
+                ("witness", self.witness.run, (self.log, stop)),
+            )
+        ]
+        for thread in threads:
+            thread.start()
+        self._anchor(stop)
+        for thread in threads:
+            thread.join(timeout=_STOP_S / len(threads))
+
+    def _anchor(self, stop: threading.Event) -> None:
+        """Put each new checkpoint of the local log on the consortium's log."""
+        anchored = ""
+        while not stop.is_set():
+            try:
+                checkpoint = self.local_log.checkpoint()
+                if checkpoint != anchored:
+                    with self.pool.connection() as connection:
+                        self.outbox.append(connection, events.log_anchored(checkpoint=checkpoint))
+                    anchored = checkpoint
+            except (AuditError, psycopg.OperationalError) as fault:
+                _log.warning("not anchored", fault=str(fault).strip())
+            stop.wait(ANCHOR_S)
+
+
+@contextmanager
+def open_log_keeper(settings: NodeSettings) -> Iterator[LogKeeper]:
+    """The log keeper that the settings describe; its parts are closed on leaving.
+
+    Raises:
+        SettingsError: a file, a key or the database that the settings name cannot be used.
+        AuditError: the database holds another log, or another log keeper runs on it.
+    """
+    identity = read_identity(settings)
+    database.prepare(settings.database.dsn)
+    with ExitStack() as stack:
+        pool = stack.enter_context(database.open_pool(settings.database.dsn))
+        terms = local_terms(load_signer(settings.keys.log), identity.signer)
+        watermarks = Watermarks()
+        sequencer = stack.enter_context(Sequencer(pool, terms, watermarks))
+        log = stack.enter_context(_open_client(settings, identity))
+        yield LogKeeper(
+            pool=pool,
+            outbox=Outbox(identity.signer, now_us, secrets.token_bytes),
+            log=log,
+            relay=Relay(pool, log),
+            local_relay=Relay(pool, sequencer, log=LOCAL),
+            local_log=Log(
+                pool, terms.signer.verifier, watermarks=watermarks, hashes=TreeHashes(pool)
+            ),
+            witness=Witness(
+                pool,
+                load_signer(settings.keys.witness),
+                log_verifier=identity.membership.log,
+                clock_us=now_us,
+            ),
+        )
+
+
+def _open_client(settings: NodeSettings, identity: Identity) -> LogClient:
+    membership = identity.membership
+    return LogClient(settings.audit.url, settings.tls, membership.log, membership.witnesses)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until told to stop; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m hospital_node.logkeeper")
+    parser.add_argument("--config", type=Path, required=True, help="the hospital's node.toml")
+    config: Path = parser.parse_args(arguments).config
+    start_journal()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        with open_log_keeper(read_settings(config, NodeSettings)) as keeper:
+            _log.info("ready")
+            keeper.run(stop)
+    except (SettingsError, AuditError, NodeError) as fault:
+        print(f"logkeeper: {fault}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""Participation: from an order to an answer.
+
+The one rule: admit, charge, work, check, record, answer, in this order, each step committed before
+the next begins. A crash after the charge over-counts; nothing is refunded and no work is done
+twice. Whatever goes wrong, the centre gets an answer, and it never says anything about a patient.
+"""
+
+import base64
+from collections.abc import Sequence
+
+import structlog
+
+from audit.errors import AuditError
+from hospital_node import egress, store
+from hospital_node.admission import Admitted, Refused, Repeated, admit
+from hospital_node.database import Connection
+from hospital_node.errors import EgressError, NodeError
+from hospital_node.evaluation import evaluate
+from hospital_node.imaging import dataset
+from hospital_node.imaging.dataset import Patient
+from hospital_node.ledger import Access, OverBudget
+from hospital_node.local_log import LocalKind
+from hospital_node.site import Site
+from hospital_node.training.mechanism import PatientMechanism
+from hospital_node.training.randomness import Randomness
+from hospital_node.training.train import train_steps
+from protocol import events
+from protocol.budget import Charge, Partition, Purpose
+from protocol.catalogue import layout_of
+from protocol.errors import ProtocolError
+from protocol.events import Event
+from protocol.record import decimal_text
+from protocol.round import Answer, Opening, OrderKind, Reason, Sent, Verdict
+from protocol.update import Packed, packed_digest
+
+_log = structlog.get_logger(__name__)
+
+
+def answer(site: Site, order_bytes: bytes, packed: Packed) -> tuple[bytes, Packed | None]:
+    """What this hospital says to an order, and the update it sends when it trained."""
+    outcome = admit(order_bytes, packed, site)
+    if isinstance(outcome, Repeated):
+        return outcome.answer, outcome.packed
+    if isinstance(outcome, Refused):
+        return _refuse(site, outcome), None
+    try:
+        return _work(site, outcome, packed)
+    except (NodeError, AuditError, ProtocolError) as fault:
+        _log.error("work failed", kind=str(outcome.order.kind), fault=str(fault))
+        reason = Reason.EGRESS_DENIED if isinstance(fault, EgressError) else Reason.INTERNAL_ERROR
+        # The fault's own text stays in this hospital's log.
+        return _refuse(site, _refusal(outcome, reason, type(fault).__name__)), None
+
+
+def _work(site: Site, admitted: Admitted, packed: Packed) -> tuple[bytes, Packed | None]:
+    with site.pool.connection() as connection:
+        selection = dataset.select(connection, admitted.plan.cohort, salt=admitted.cast.salt)
+    if selection.manifest != admitted.ballot.manifest:
+        why = "the images here are not those this hospital committed to when it voted"
+        return _refuse(site, _refusal(admitted, Reason.COHORT_CHANGED, why)), None
+    if isinstance(admitted.warrant, Opening):
+        return _train(site, admitted, admitted.warrant, patients=selection.train, start=packed)
+    said = evaluate(site, admitted, admitted.warrant, selection=selection, model=packed)
+    return (_refuse(site, said) if isinstance(said, Refused) else said), None
+
+
+def _train(
+    site: Site,
+    admitted: Admitted,
+    opening: Opening,
+    *,
+    patients: Sequence[Patient],
+    start: Packed,
+) -> tuple[bytes, Packed | None]:
+    mechanism = PatientMechanism.of(
+        admitted.plan,
+        sample_rate=admitted.ballot.sample_rate,
+        noise_multiplier=admitted.ballot.noise_multiplier,
+    )
+    randomness = site.randomness()
+    charge = _charge(site, admitted, opening, mechanism=mechanism, randomness=randomness)
+    if isinstance(charge, Refused):
+        return _refuse(site, charge), None
+    features = site.features.features(patients, admitted.plan)
+    update = train_steps(
+        admitted.plan, features, mechanism=mechanism, start=start, randomness=randomness
+    )
+    egress.check_update(admitted.plan, admitted.ballot, update=update, start=start)
+    return _send(site, admitted, opening, update=update), update
+
+
+def _charge(
+    site: Site,
+    admitted: Admitted,
+    opening: Opening,
+    *,
+    mechanism: PatientMechanism,
+    randomness: Randomness,
+) -> Charge | Refused:
+    """The committed charge for the round, or the refusal; either way the work is claimed once."""
+    plan = admitted.plan
+    access = Access(
+        work_id=f"{opening.run_id}/{opening.round}/train",
+        site=site.name,
+        cohort=plan.cohort.digest,
+        plan_id=plan.id,
+        run_id=opening.run_id,
+        round=opening.round,
+        partition=Partition.TRAIN,
+        purpose=Purpose.TRAINING,
+        mechanism=mechanism.billed(),
+        delta=plan.privacy.delta,
+        plan_cap=admitted.ballot.epsilon_cap,
+        secure_noise=randomness.is_secure,
+    )
+    with site.pool.connection() as connection:
+        charge = site.ledger.charge(connection, access)
+        is_new = isinstance(charge, Charge) and store.begin_task(
+            connection,
+            admitted.task,
+            warrant_digest=admitted.warrant_digest,
+            started_us=site.clock_us(),
+        )
+        if isinstance(charge, OverBudget):
+            return _over_budget(connection, site, admitted, refusal=charge)
+    if not is_new:
+        return _refusal(admitted, Reason.ALREADY_DONE, "this is being answered already")
+    return charge
+
+
+def _over_budget(
+    connection: Connection, site: Site, admitted: Admitted, *, refusal: OverBudget
+) -> Refused:
+    """Put on the record that the budget did not bear the round."""
+    event = events.privacy_refused(
+        admitted.plan.id,
+        admitted.task.run_id,
+        round_number=admitted.task.round,
+        explanation=refusal.explanation,
+    )
+    site.outbox.append(connection, event)
+    return _refusal(admitted, Reason.BUDGET_EXHAUSTED, refusal.explanation)
+
+
+def _send(site: Site, admitted: Admitted, opening: Opening, *, update: Packed) -> bytes:
+    """The answer with its receipt, kept together with the event that says what leaves."""
+    with site.pool.connection() as connection:
+        charge = egress.find_charge(connection, site.ledger, plan=admitted.plan, opening=opening)
+        sent = Sent(
+            plan_id=opening.plan_id,
+            run_id=opening.run_id,
+            round=opening.round,
+            site=site.name,
+            update_digest=packed_digest(update),
+            layout_digest=layout_of(admitted.plan.network).digest,
+            size_bytes=update.nbytes,
+            charge_digest=charge.digest,
+        )
+        receipt = site.outbox.append(connection, events.update_sent(sent))
+        said = Answer(
+            kind=OrderKind.TRAIN,
+            site=site.name,
+            plan_id=opening.plan_id,
+            run_id=opening.run_id,
+            round=opening.round,
+            verdict=Verdict.ACCEPTED,
+            receipt=base64.b64encode(receipt).decode("ascii"),
+        ).to_bytes()
+        store.finish_task(
+            connection, admitted.task, answer=said, packed=update, answered_us=site.clock_us()
+        )
+    _log.info(
+        "update sent",
+        run=opening.run_id,
+        round=opening.round,
+        epsilon=charge.epsilon,
+        budget=decimal_text(site.ledger.cap(Partition.TRAIN)),
+    )
+    return said
+
+
+def _refusal(admitted: Admitted, reason: Reason, explanation: str) -> Refused:
+    return Refused(reason, explanation, admitted.order)
+
+
+def _refuse(site: Site, refused: Refused) -> bytes:
+    """A refusal as an answer; what the order did not tell is left empty."""
+    _log.warning("order refused", reason=str(refused.reason), explanation=refused.explanation)
+    order = refused.order
+    plan_id = None if order is None else order.plan.id
+    refusal = Event(LocalKind.ORDER_REFUSED, {"reason": str(refused.reason)}, plan_id)
+    with site.pool.connection() as connection:
+        site.local.append(connection, refusal)
+    return Answer(
+        kind=OrderKind.TRAIN if order is None else order.kind,
+        site=site.name,
+        plan_id=plan_id or NO_PLAN,
+        run_id="",
+        round=0,
+        verdict=Verdict.REFUSED,
+        reason=refused.reason,
+        explanation=short_line(refused.explanation),
+    ).to_bytes()
+
+
+NO_PLAN = "sha256:" + 64 * "0"
+"""Stands for the plan of an order that could not be read."""
+
+
+def short_line(text: str) -> str:
+    """The text as a record may carry it: one line, at most 400 characters."""
+    return "".join(c if c.isprintable() else " " for c in text)[:400]

@@ -1,0 +1,51 @@
+"""What the commands show: plans, budget and reports as JSON objects."""
+
+from typing import Any
+
+from hospital_node import store
+from hospital_node.policy import Forbidden
+from hospital_node.site import Site
+from hospital_node.voting import ProposedPlan
+
+
+def plan_view(proposed: ProposedPlan) -> dict[str, Any]:
+    """A proposed plan and how this hospital stands to it."""
+    plan, verdict = proposed.plan, proposed.verdict
+    return {
+        "plan_id": plan.id,
+        "title": plan.title,
+        "purpose": plan.purpose,
+        "epsilon": float(plan.privacy.epsilon),
+        "delta": plan.privacy.delta,
+        "rounds": plan.rounds,
+        "epsilon_spent": proposed.spent,
+        "epsilon_cap": proposed.cap,
+        "policy": verdict.explanation if isinstance(verdict, Forbidden) else "permits it",
+        "vote": None if proposed.choice is None else str(proposed.choice),
+    }
+
+
+def budget_view(site: Site) -> list[dict[str, Any]]:
+    """What every account has been charged."""
+    with site.pool.connection() as connection:
+        accounts = [
+            site.ledger.charges(connection, cohort, partition)
+            for cohort, partition in store.load_accounts(connection)
+        ]
+    return [
+        {
+            "cohort": charges[-1].cohort,
+            "patients": str(charges[-1].partition),
+            "charges": len(charges),
+            "epsilon": float(charges[-1].epsilon),
+            "budget": float(charges[-1].budget),
+            "delta": charges[-1].delta,
+        }
+        for charges in accounts
+    ]
+
+
+def report_view(site: Site) -> list[dict[str, Any]]:
+    """This hospital's own reports, the newest first."""
+    with site.pool.connection() as connection:
+        return list(store.load_reports(connection))

@@ -1,0 +1,207 @@
+"""Voting: what is proposed to this hospital, what it would cost, and this hospital's answer.
+
+The one rule: a plan is read from the log and believed by the centre's signature; the ballot, the
+commitment to the images, and the charge for counting them commit together or not at all.
+"""
+
+import math
+from dataclasses import dataclass
+
+from audit.entry import Entry
+from audit.errors import AuditError
+from audit.note import Verifier
+from hospital_node import store
+from hospital_node.database import Connection
+from hospital_node.errors import VoteError
+from hospital_node.history import read_entries
+from hospital_node.imaging import dataset
+from hospital_node.imaging.dataset import Selection
+from hospital_node.ledger import Access, OverBudget, Preview
+from hospital_node.policy import Forbidden, Permitted
+from hospital_node.site import Site
+from hospital_node.training.accountant import calibrate
+from hospital_node.training.release import counting, noised_count
+from protocol import events
+from protocol.ballot import Ballot, Choice
+from protocol.budget import Mechanism, Partition, Purpose
+from protocol.errors import ProtocolError
+from protocol.events import Kind
+from protocol.plan import Plan
+from protocol.record import decimal_text
+
+SAMPLE_RATE_DIGITS = 6
+"""Digits of q after the point: one patient in a million."""
+
+
+SALT_BYTES = 32
+"""Of the commitment to the images: beyond guessing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedPlan:
+    """A plan that the log holds, and how this hospital stands to it."""
+
+    plan: Plan
+    verdict: Permitted | Forbidden
+    """What this hospital's policy says, before looking at its patients."""
+    choice: Choice | None
+    """How this hospital has voted."""
+    spent: float
+    """ε already charged to the cohort's training patients."""
+    cap: float
+    """ε that they may be charged."""
+
+
+def plans(site: Site) -> tuple[ProposedPlan, ...]:
+    """The plans this hospital is invited to, in the order of the log.
+
+    Raises:
+        AuditError: the log cannot be read.
+    """
+    found = (_read_plan(content, site) for content in read_entries(site.log, Kind.PLAN_PROPOSED))
+    invited = [plan for plan in found if plan is not None and site.name in plan.sites]
+    with site.pool.connection() as connection:
+        return tuple(_standing(connection, plan, site) for plan in invited)
+
+
+def vote(site: Site, plan_id: str, choice: Choice, *, reason: str = "") -> Ballot:
+    """Cast this hospital's ballot about a plan and put it on the record.
+
+    Raises:
+        VoteError: no such plan, this hospital has voted, or it cannot approve.
+        AuditError: the log cannot be read.
+    """
+    proposed = next((one for one in plans(site) if one.plan.id == plan_id), None)
+    if proposed is None:
+        raise VoteError(f"the log holds no plan {plan_id} that invites {site.name}")
+    if proposed.choice is not None:
+        raise VoteError(f"{site.name} has voted on this plan: {proposed.choice}; a ballot stands")
+    if choice is Choice.REFUSE:
+        refusal = Ballot(plan_id=plan_id, site=site.name, choice=choice, reason=reason)
+        with site.pool.connection() as connection:
+            _cast(connection, site, proposed.plan, ballot=refusal, salt=b"")
+        return refusal
+    if isinstance(proposed.verdict, Forbidden):
+        raise VoteError(f"this hospital's policy forbids it: {proposed.verdict.explanation}")
+    return _approve(site, proposed.plan, reason)
+
+
+def _approve(site: Site, plan: Plan, reason: str) -> Ballot:
+    with site.pool.connection() as connection:
+        salt = site.random_bytes(SALT_BYTES)
+        selection = dataset.select(connection, plan.cohort, salt=salt)
+        verdict = site.policy.permits_cohort(plan, [patient.label for patient in selection.train])
+        if isinstance(verdict, Forbidden):
+            raise VoteError(f"this hospital cannot take part: {verdict.explanation}")
+        count = _count(connection, site, plan, patients=len(selection.train))
+        ballot = _terms(site, plan, selection, count=count, reason=reason)
+        _check_budget(connection, site, plan, ballot=ballot)
+        event = events.data_manifest(plan.id, manifest=selection.manifest, patients_noised=count)
+        site.outbox.append(connection, event)
+        _cast(connection, site, plan, ballot=ballot, salt=salt)
+    return ballot
+
+
+def _count(connection: Connection, site: Site, plan: Plan, *, patients: int) -> int:
+    """The noised and billed number of training patients."""
+    randomness = site.randomness()
+    access = Access(
+        work_id=f"{plan.id}/count",
+        site=site.name,
+        cohort=plan.cohort.digest,
+        plan_id=plan.id,
+        run_id="",
+        round=0,
+        partition=Partition.TRAIN,
+        purpose=Purpose.COUNT,
+        mechanism=_counting(site),
+        delta=plan.privacy.delta,
+        plan_cap=plan.privacy.epsilon,
+        secure_noise=randomness.is_secure,
+    )
+    charge = site.ledger.charge(connection, access)
+    if isinstance(charge, OverBudget):
+        raise VoteError(charge.explanation)
+    return noised_count(
+        patients,
+        noise_multiplier=float(charge.mechanism.noise_multiplier),
+        randomness=randomness,
+    )
+
+
+def _terms(site: Site, plan: Plan, selection: Selection, *, count: int, reason: str) -> Ballot:
+    """The ballot that binds this hospital: q from the noised count, σ that keeps the plan's ε."""
+    share = min(1.0, plan.privacy.expected_patients / count)
+    # Rounded up: billed at least as often as a patient joins in.
+    step = 10**SAMPLE_RATE_DIGITS
+    sample_rate = math.ceil(share * step) / step
+    noise = calibrate(
+        float(plan.privacy.epsilon),
+        float(plan.privacy.delta),
+        sample_rate=sample_rate,
+        steps=plan.total_steps,
+        also=(_counting(site),),
+    )
+    return Ballot(
+        plan_id=plan.id,
+        site=site.name,
+        choice=Choice.APPROVE,
+        reason=reason,
+        manifest=selection.manifest,
+        epsilon_cap=plan.privacy.epsilon,
+        sample_rate=decimal_text(sample_rate),
+        noise_multiplier=decimal_text(noise),
+    )
+
+
+def _check_budget(connection: Connection, site: Site, plan: Plan, *, ballot: Ballot) -> None:
+    """Pass when the cohort's account bears the whole plan, as it stands now."""
+    training = Mechanism(
+        sample_rate=ballot.sample_rate,
+        noise_multiplier=ballot.noise_multiplier,
+        steps=plan.total_steps,
+    )
+    preview: Preview = site.ledger.preview(
+        connection, plan.cohort.digest, mechanisms=(training,), delta=plan.privacy.delta
+    )
+    if not preview.is_affordable:
+        raise VoteError(
+            f"the budget does not bear this plan: epsilon {preview.spent:.3f} spent, "
+            f"{preview.after:.3f} after it, {preview.cap:g} allowed; refuse it, or raise the cap "
+            "in the policy"
+        )
+
+
+def _cast(connection: Connection, site: Site, plan: Plan, *, ballot: Ballot, salt: bytes) -> None:
+    entry = site.outbox.append(connection, events.plan_voted(ballot))
+    cast = store.CastBallot(plan, ballot, entry, salt)
+    if not store.insert_ballot(connection, cast, voted_us=site.clock_us()):
+        raise VoteError(f"{site.name} has voted on this plan already; a ballot stands")
+
+
+def _standing(connection: Connection, plan: Plan, site: Site) -> ProposedPlan:
+    cast = store.load_ballot(connection, plan.id)
+    spent = site.ledger.spent(
+        connection, plan.cohort.digest, partition=Partition.TRAIN, delta=plan.privacy.delta
+    )
+    return ProposedPlan(
+        plan=plan,
+        verdict=site.policy.permits(plan),
+        choice=None if cast is None else cast.ballot.choice,
+        spent=spent,
+        cap=float(site.ledger.cap(Partition.TRAIN)),
+    )
+
+
+def _counting(site: Site) -> Mechanism:
+    return counting(float(site.policy.count_noise_multiplier))
+
+
+def _read_plan(content: bytes, site: Site) -> Plan | None:
+    """The plan in an entry; none where the centre has not signed it."""
+    try:
+        entry = Entry.parse(content)
+        entry.verify(Verifier.from_vkey(site.consortium.centre.event_vkey))
+        return Plan.from_json(entry.body)
+    except (AuditError, ProtocolError):
+        return None
