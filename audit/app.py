@@ -5,8 +5,8 @@ decided below, by the client certificate; what is taken is decided by signatures
 `GET /checkpoint` and `/tile/...` follow C2SP tlog-tiles; everything else is under `/v1`.
 """
 
-from base64 import b64encode
 import tempfile
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass

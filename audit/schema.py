@@ -39,6 +39,7 @@ def install(connection: psycopg.Connection, part: Part) -> None:
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         connection.execute(_BOOK)
+        connection.execute(_BOOK_COMMENT)
         rows = connection.execute("SELECT name, digest FROM audit_migration")
         known: dict[str, str] = dict(rows.fetchall())
         for name, text in _files(part):
@@ -58,6 +59,11 @@ CREATE TABLE IF NOT EXISTS audit_migration (
     digest text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 )
+"""
+
+_BOOK_COMMENT = """
+COMMENT ON TABLE audit_migration IS
+    'Which files built this database. Written when a party''s process starts and finds one missing.'
 """
 
 

@@ -28,7 +28,7 @@ from audit.refusal import (
     Refusal,
 )
 from audit.terms import Terms
-from audit.tree import SequencerRunningError, Tree
+from audit.tree import SequencerRunningError, Tree, unlock
 from audit.watermarks import Mark, Watermarks
 
 MAX_SUBMISSION = 1000
@@ -306,5 +306,9 @@ class Sequencer:
             self._let_go(connection)
 
     def _let_go(self, connection: psycopg.Connection) -> None:
-        connection.close()  # ends the session, and with it the advisory lock
+        try:
+            connection.rollback()
+            unlock(connection)
+        except psycopg.Error:
+            connection.close()  # a lost session has lost its lock too
         self._pool.putconn(connection)

@@ -113,3 +113,9 @@ def _lock(connection: psycopg.Connection) -> None:
             "another sequencer writes to this database; stop it first, or set database.dsn to "
             "this log's own database"
         )
+
+
+def unlock(connection: psycopg.Connection) -> None:
+    """Let another sequencer have the database; nothing happens where it was not held."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_unlock_all()")

@@ -1,0 +1,170 @@
+"""Parties of a small consortium for the log's tests: keys, chains of entries, a running log."""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from psycopg_pool import ConnectionPool
+
+from audit import store
+from audit.app import Parts
+from audit.checkpoint import WitnessKey, WitnessPolicy
+from audit.entry import sign_entry
+from audit.ids import RANDOM_BYTES, uuid7
+from audit.merkle import leaf_hash
+from audit.note import Algorithm, Signer, Verifier
+from audit.service import run_parts
+from audit.terms import Terms
+
+CONSORTIUM = "north"
+HOSPITALS = ("anna", "berg", "cura")
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def new_signer(name: str, algorithm: Algorithm = Algorithm.ED25519) -> Signer:
+    return Signer(name, Ed25519PrivateKey.generate(), algorithm)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A statement without meaning."""
+
+    type: str = "test.noted"
+    body: dict[str, Any] = field(default_factory=dict)
+    plan_id: str | None = None
+    run_id: str | None = None
+    round: int | None = None
+
+
+class Chain:
+    """A producer that numbers and signs its entries, honestly unless told otherwise."""
+
+    def __init__(self, signer: Signer) -> None:
+        self.signer = signer
+        self.seq = 0
+        self.prev = ""
+
+    def next(self, said: Said | None = None) -> bytes:
+        entry = self.draft(said)
+        self.seq += 1
+        self.prev = leaf_hash(entry).hex()
+        return entry
+
+    def draft(self, said: Said | None = None, **changes: Any) -> bytes:
+        """An entry in the next place, which the chain does not remember."""
+        parts = {
+            "event_id": uuid7(now_us(), secrets.token_bytes(RANDOM_BYTES)),
+            "time_us": now_us(),
+            "seq": self.seq,
+            "prev": self.prev,
+        }
+        return sign_entry(said or Said(), self.signer, **{**parts, **changes})
+
+    def several(self, count: int) -> list[bytes]:
+        return [self.next() for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class Consortium:
+    """Everybody's keys, as a test that plays all parties holds them."""
+
+    log: Signer = field(default_factory=lambda: new_signer(f"{CONSORTIUM}/log"))
+    events: dict[str, Signer] = field(
+        default_factory=lambda: {
+            name: new_signer(f"{CONSORTIUM}/{name}") for name in ("centre", *HOSPITALS)
+        }
+    )
+    witnesses: dict[str, Signer] = field(
+        default_factory=lambda: {
+            name: new_signer(f"{CONSORTIUM}/{name}/witness", Algorithm.COSIGNATURE)
+            for name in HOSPITALS
+        }
+    )
+    quorum: int = 2
+
+    @property
+    def producers(self) -> dict[str, Verifier]:
+        return {signer.name: signer.verifier for signer in self.events.values()}
+
+    @property
+    def policy(self) -> WitnessPolicy:
+        keys = tuple(
+            WitnessKey.from_vkey(f"{name} hospital", signer.vkey)
+            for name, signer in self.witnesses.items()
+        )
+        return WitnessPolicy(keys, self.quorum)
+
+    def terms(self, clock_us: Callable[[], int] = now_us, **changes: Any) -> Terms:
+        terms = Terms(
+            signer=self.log,
+            producers=self.producers,
+            clock_us=clock_us,
+            witnesses=self.policy,
+        )
+        return replace(terms, **changes)
+
+    def chain(self, name: str = "anna") -> Chain:
+        return Chain(self.events[name])
+
+    def file(self) -> bytes:
+        members = [
+            {
+                "name": name,
+                "role": "hospital" if name in HOSPITALS else "centre",
+                "organisation": f"{name} hospital",
+                "event_vkey": signer.vkey,
+                "witness_vkey": self.witnesses[name].vkey if name in HOSPITALS else None,
+            }
+            for name, signer in sorted(self.events.items())
+        ]
+        value = {
+            "version": "wardround/consortium/v1",
+            "name": CONSORTIUM,
+            "log_vkey": self.log.vkey,
+            "members": members,
+            "rule": {"approvals": 2, "refusals_allowed": 0},
+            "witness_quorum": self.quorum,
+        }
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+@contextmanager
+def running_log(dsn: str, terms: Terms, consortium: bytes = b"{}") -> Iterator[Parts]:
+    """The log's parts over a database, without HTTP."""
+    store.prepare(dsn)
+    with (
+        ConnectionPool(dsn, min_size=1, max_size=8, open=True) as pool,
+        run_parts(pool, terms, consortium=consortium) as parts,
+    ):
+        yield parts
+
+
+class NearLog:
+    """A witness's and a relay's way to a log in the same process."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def submit(self, entries: list[bytes]) -> list[int]:
+        return self._parts.sequencer.submit(entries)
+
+    def pending(self, witness: str, seen_note: str, *, wait_s: float):  # noqa: ANN201
+        return self._parts.witnessing.offer(witness, seen_note, wait_s=wait_s)
+
+    def post_cosignature(self, note: str) -> None:
+        self._parts.witnessing.cosign(note)
+
+
+def write_consortium(folder: Path, consortium: Consortium) -> Path:
+    path = folder / "consortium.json"
+    path.write_bytes(consortium.file())
+    return path
