@@ -12,7 +12,7 @@ from pathlib import Path
 
 from audit.errors import AuditError, EvidenceError
 from audit.evidence import DirectoryLog, TarLog
-from audit.findings import EXIT_CODES, UNREADABLE, USAGE, VERIFIED, Fault, Finding, Findings
+from audit.findings import EXIT_CODES, UNREADABLE, USAGE, VERIFIED, Fault, Finding, Findings, in_order
 from audit.note import Verifier
 from audit.report import report_lines
 from audit.trust import Trust
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AuditError as error:
         print(f"cannot verify: {error}", file=sys.stderr)
         return UNREADABLE
-    findings = replace(findings, faults=findings.faults + damage)
+    findings = replace(findings, faults=in_order(findings.faults + damage))
     _print(options.evidence, keys, findings)
     return findings.exit_code
 

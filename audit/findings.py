@@ -120,6 +120,21 @@ class Findings:
         return exit_code_of(self.faults)
 
 
+def in_order(faults: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The faults, the gravest first, then by index."""
+    gravity = {fault: number for number, fault in enumerate(Fault)}
+    last = float("inf")
+    return tuple(
+        sorted(
+            faults,
+            key=lambda finding: (
+                gravity[finding.fault],
+                last if finding.index is None else finding.index,
+            ),
+        )
+    )
+
+
 def exit_code_of(faults: Iterable[Finding]) -> int:
     """The exit code of the gravest of these faults, 0 where there is none."""
     found = {finding.fault for finding in faults}

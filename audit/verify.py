@@ -12,7 +12,7 @@ from typing import Protocol
 from audit.checkpoint import Checkpoint, Cosignature, open_checkpoint
 from audit.entry import Entry
 from audit.errors import AuditError, EntryError, NoteError, QuorumError
-from audit.findings import Fault, Finding, Findings, Summary
+from audit.findings import Fault, Finding, Findings, Summary, in_order
 from audit.governance import Governance
 from audit.merkle import HASH_BYTES, Frontier, leaf_hash
 from audit.note import Note, Verifier
@@ -48,7 +48,7 @@ def verify_log(log: Log, key: Verifier, trust: Trust | None) -> Findings:
         return Findings((Finding(Fault.CHECKPOINT, str(cause)),), (), None)
     check = _Check(log, claimed, trust)
     check.check_signatures(key)
-    if _holds_entries(log, claimed.size):
+    if trust or _holds_entries(log, claimed.size):
         check.check_entries()
     else:
         check.check_leaves()
@@ -134,7 +134,7 @@ class _Check:
             accounts=events.spending.accounts() if events else (),
             candidates=tuple(events.governance.candidates) if events else (),
         )
-        return Findings(tuple(self.faults), tuple(remarks), summary)
+        return Findings(in_order(self.faults), tuple(remarks), summary)
 
     def _check_bundle(self, name: TileName) -> bool:
         """Whether the bundle could be read, so that what follows can still be placed."""
@@ -248,11 +248,18 @@ class _Events:
             yield Finding(Fault.GOVERNANCE, text, index)
 
     def _see_body(self, index: int, entry: Entry) -> Iterator[Finding]:
-        try:
-            for text in self.governance.see(entry, index=index):
-                yield Finding(Fault.GOVERNANCE, text, index)
-            for text in self.spending.see(entry):
-                yield Finding(Fault.PRIVACY, text, index)
-        except (LookupError, TypeError, ValueError, ArithmeticError, AuditError) as cause:
-            text = f"the body of {entry.type} is not of its kind ({type(cause).__name__}: {cause})"
-            yield Finding(Fault.GOVERNANCE, text, index)
+        checks = {
+            Fault.GOVERNANCE: self.governance.see(entry, index=index),
+            Fault.PRIVACY: self.spending.see(entry),
+        }
+        for fault, texts in checks.items():
+            for text in _guarded(texts, entry.type):
+                yield Finding(fault, text, index)
+
+
+def _guarded(texts: Iterator[str], kind: str) -> Iterator[str]:
+    """The texts, and one more where a body is not what its kind promises: it may be hostile."""
+    try:
+        yield from texts
+    except (LookupError, TypeError, ValueError, ArithmeticError, AuditError) as cause:
+        yield f"the body of {kind} is not of its kind ({type(cause).__name__}: {cause})"
