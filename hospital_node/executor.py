@@ -96,7 +96,15 @@ class Task:
 class Executor:
     """Answers tasks one after the other; SuperNode hands out no two at a time."""
 
-    def __init__(self, place: SuperNodePlace, *, app: ClientApp, allowed: frozenset[str]) -> None:
+    def __init__(
+        self,
+        place: SuperNodePlace,
+        *,
+        app: ClientApp,
+        allowed: frozenset[str],
+        grace_s: float = GRACE_S,
+    ) -> None:
+        self._grace_s = grace_s
         self._place = place
         self._app = app
         self._allowed = allowed
@@ -175,7 +183,7 @@ class Executor:
         )
         thread.start()
         # Counted from now: the centre's clock need not agree with this one.
-        until = time.monotonic() + task.life_s + GRACE_S
+        until = time.monotonic() + task.life_s + self._grace_s
         while time.monotonic() < until and not self._stop.is_set():
             try:
                 return replies.get(timeout=POLL_S)

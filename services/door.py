@@ -2,7 +2,8 @@
 
 The one rule: a request gets through when it comes over TLS with a certificate of a hospital of this
 consortium, and goes to one of the ten calls a hospital's node makes; everything else ends here.
-Bodies are passed on as they arrive and never held whole. What they say is unknown to it.
+Bodies are passed on as they arrive and never held whole. What they say is unknown to it. Beside the
+door stands the registrar, who tells SuperLink whose nodes to expect.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import structlog
 from audit.settings import SettingsError, Tls, read_settings, split_address
 from protocol.consortium import Consortium
 from protocol.errors import ProtocolError
+from services.coordinator.nodes import Registrar
 from services.settings import CentreSettings
 from services.superlink import HOST, SuperLinkPlace, place_of
 
@@ -56,6 +58,9 @@ IDLE_TIMEOUT_S = 75.0
 """Longer than a node's 30 s between heartbeats, so that its connection is kept."""
 
 UPSTREAM_TIMEOUT_S = 60.0
+FIRST_REGISTRATION_S = 4.0
+"""How long the door stays shut for SuperLink to start; less than a process may take to stop."""
+
 _PIECE_BYTES = 64 * 2**10
 
 _FORWARDED = ("content-type", "accept", "user-agent")
@@ -110,6 +115,12 @@ class Door(socketserver.ThreadingTCPServer):
     def port(self) -> int:
         """The port it listens on."""
         return int(self.server_address[1])
+
+    def serve_until(self, stop: threading.Event) -> None:
+        """Let hospitals in until told to stop."""
+        self.timeout = 0.2
+        while not stop.is_set():
+            self.handle_request()
 
     def verify_request(self, _request: object, _client_address: object) -> bool:
         """Whether there is room for one more connection."""
@@ -271,7 +282,7 @@ def _copy(source: http.client.HTTPResponse, target: BufferedIOBase) -> None:
 
 
 def open_door(settings: CentreSettings) -> Door:
-    """A door that listens at `door.listen` and waits for `serve_forever`.
+    """A door that listens at `door.listen` and waits to serve.
 
     Raises:
         SettingsError: a certificate or the consortium cannot be read, or the port is taken.
@@ -315,19 +326,22 @@ def main(arguments: list[str] | None = None) -> int:
     config: Path = parser.parse_args(arguments).config
     _log_as_json()
     try:
-        door = open_door(read_settings(config, CentreSettings))
+        settings = read_settings(config, CentreSettings)
+        door = open_door(settings)
     except SettingsError as error:
         print(f"door: {error}", file=sys.stderr)
         return 3
 
-    def stop(_signal: int, _frame: object) -> None:
-        threading.Thread(target=door.shutdown).start()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _signal, _frame: stop.set())
+    registrar = Registrar(place_of(settings), settings.centre.state / "nodes")
+    threading.Thread(target=registrar.run, args=(stop,), name="registrar", daemon=True).start()
     with door:
+        # A node that comes before it is registered would be sent away: it may wait in the queue.
+        registrar.has_registered.wait(FIRST_REGISTRATION_S)
         _log.info("open", port=door.port)
-        door.serve_forever(poll_interval=0.2)
+        door.serve_until(stop)
     return 0
 
 

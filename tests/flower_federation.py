@@ -34,15 +34,17 @@ def free_port() -> int:
 class Federation:
     """Folders and processes of one centre and its hospitals."""
 
-    def __init__(self, folder: Path, sites: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, sites: tuple[str, ...], later: tuple[str, ...]) -> None:
         self.folder = folder
         self.sites = sites
+        hospitals = (*sites, *later)
         self.now = datetime.now(UTC)
         self.authority = Authority.create(folder / "ca", consortium="lungs", now=self.now)
         self.door_port, self.superlink_port = free_port(), free_port()
-        self.runtime_ports = {site: free_port() for site in sites}
+        self.runtime_ports = {site: free_port() for site in hospitals}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        members = sorted([*sites, "centre"])
+        self.public_keys: dict[str, str] = {}
+        members = sorted([*hospitals, "centre"])
         self.consortium = Consortium(
             name="lungs",
             log_vkey="lungs/log+00000000+AA==",
@@ -59,7 +61,7 @@ class Federation:
             witness_quorum=0,
         )
         self._write_centre()
-        for site in sites:
+        for site in hospitals:
             self._write_site(site, fab_digest())
 
     def certify(self, name: str, *hosts: str) -> Path:
@@ -108,8 +110,12 @@ url = "https://127.0.0.1:1"
         public = key.public_key().public_bytes(
             serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
         )
-        write_node_key(self.settings.centre.state / "nodes", site, public.decode())
+        self.public_keys[site] = public.decode()
         self.allow(site, digest)
+
+    def enrol(self, site: str) -> None:
+        """Lay the site's node key where the centre looks for it."""
+        write_node_key(self.settings.centre.state / "nodes", site, self.public_keys[site])
 
     def allow(self, site: str, digest: str) -> None:
         """Write the site's settings, with the one bundle it allows."""
@@ -202,12 +208,13 @@ fab_digests = ["{digest}"]
 
 
 @contextmanager
-def federation(folder: Path, *sites: str) -> Iterator[Federation]:
-    """All processes of a centre and its sites; stopped at the end."""
-    made = Federation(folder, sites)
+def federation(folder: Path, *sites: str, later: tuple[str, ...] = ()) -> Iterator[Federation]:
+    """All processes of a centre and its sites, stopped at the end; `later` ones are only known."""
+    made = Federation(folder, sites, later)
     try:
         made.start_centre()
-        for site in sites:
+        for site in made.sites:
+            made.enrol(site)
             made.start_supernode(site)
             made.start_executor(site)
         yield made

@@ -35,7 +35,7 @@ class Incoming:
     header: bytes
     """Bytes of the answer, unread and unverified."""
     packed: Packed | None
-    """Shape (P,), little-endian float32, any length, any values; none when none was sent."""
+    """Shape (P,), little-endian float32, read-only, any length, any values; none if none came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,4 +69,11 @@ class LocalGrid:
             return Lost(one.site, Reason.UNREACHABLE, str(error))
         except Exception as error:  # noqa: BLE001 - the edge of another party
             return Lost(one.site, Reason.INTERNAL_ERROR, type(error).__name__)
-        return Incoming(one.site, header, None if packed is None else np.array(packed, "<f4"))
+        return Incoming(one.site, header, None if packed is None else _sealed(packed))
+
+
+def _sealed(packed: Packed) -> Packed:
+    """A copy that cannot be written to, as what comes over a network."""
+    copy = np.array(packed, dtype="<f4")
+    copy.setflags(write=False)
+    return copy

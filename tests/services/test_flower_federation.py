@@ -25,7 +25,7 @@ LARGE = np.random.default_rng(7).standard_normal(1_000_000, dtype="<f4")
 
 @pytest.fixture(scope="module")
 def lungs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    with federation(tmp_path_factory.mktemp("lungs"), "north", "south") as made:
+    with federation(tmp_path_factory.mktemp("lungs"), "north", "south", later=("west",)) as made:
         yield made
     for port in made.ports():
         with socket.socket() as probe:
@@ -86,6 +86,18 @@ def test_a_site_that_never_enrolled_is_unreachable(grid: FlowerGrid) -> None:
     results = _exchange(grid, b"go", "north", "west")
     assert _reason(results["west"]) is Reason.UNREACHABLE
     assert _is_answered(results["north"])
+
+
+def test_a_site_whose_key_comes_later_joins_a_run_that_is_open(
+    lungs: Federation, grid: FlowerGrid
+) -> None:
+    lungs.enrol("west")
+    lungs.start_supernode("west")
+    lungs.start_executor("west")
+    _wait_for(grid, ("west",))
+    assert _is_answered(_exchange(grid, b"go", "west")["west"])
+    lungs.stop("west-executor")
+    assert lungs.stop("west-supernode") == 0
 
 
 def test_a_late_answer_is_dropped_and_a_stopped_executor_wedges_nothing(
