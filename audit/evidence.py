@@ -19,7 +19,7 @@ from typing import Self
 from audit.canonical import canonical_json, parse_canonical
 from audit.checkpoint import Checkpoint
 from audit.errors import AuditError, EvidenceError
-from audit.merkle import HASH_BYTES, Frontier, leaf_hash
+from audit.merkle import HASH_BYTES, leaf_hash
 from audit.note import Note
 from audit.tiles import (
     TILE_WIDTH,
@@ -84,21 +84,21 @@ class _Writer:
         self._tar.addfile(member, io.BytesIO(content))
 
     def add_log(self, entries: Iterable[bytes], checkpoint: Checkpoint) -> None:
-        frontier, cutter = Frontier(), TileCutter()
+        cutter = TileCutter()
         bundle: list[bytes] = []
         for entry in entries:
             leaf = leaf_hash(entry)
-            frontier.append(leaf)
             bundle.append(entry)
+            filled = cutter.append(leaf)
             if len(bundle) == TILE_WIDTH:
-                self._add_bundle(bundle, frontier.size)
-            self._add_tiles(cutter.append(leaf))
+                self._add_bundle(bundle, cutter.size)
+            self._add_tiles(filled)
         if bundle:
-            self._add_bundle(bundle, frontier.size)
+            self._add_bundle(bundle, cutter.size)
         self._add_tiles(cutter.partial_tiles())
-        if (frontier.size, frontier.root()) != (checkpoint.size, checkpoint.root):
+        if (cutter.size, cutter.root()) != (checkpoint.size, checkpoint.root):
             raise EvidenceError(
-                f"{frontier.size} entries do not make the tree of {checkpoint.size} that the "
+                f"{cutter.size} entries do not make the tree of {checkpoint.size} that the "
                 "checkpoint names; export the entries below the checkpoint's size, unchanged"
             )
 

@@ -12,6 +12,7 @@ from typing import Self
 from audit.errors import ProofError
 
 HASH_BYTES = 32
+_sha256 = hashlib.sha256
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 """Root of the tree without leaves (RFC 6962 §2.1)."""
 
@@ -74,15 +75,19 @@ class Frontier:
 
 
 def root_of(hashes: Iterable[bytes]) -> bytes:
-    """The root of the tree with these leaf hashes.
+    """The root of the tree with these leaf hashes, level by level.
+
+    A node without a sibling moves up unchanged, which gives the tree of RFC 6962 §2.1.
 
     Raises:
         ProofError: a hash is not 32 bytes.
     """
-    frontier = Frontier()
-    for leaf in hashes:
-        frontier.append(leaf)
-    return frontier.root()
+    nodes = [_checked_hash(leaf, "a leaf hash") for leaf in hashes]
+    while len(nodes) > 1:
+        pairs = zip(nodes[::2], nodes[1::2], strict=False)
+        unpaired = nodes[len(nodes) & ~1 :]
+        nodes = [_sha256(b"\x01" + left + right).digest() for left, right in pairs] + unpaired
+    return nodes[0] if nodes else EMPTY_ROOT
 
 
 def complete_subtrees(start: int, end: int) -> list[tuple[int, int]]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from audit.entry import MAX_ENTRY_BYTES
 from audit.errors import ProofError
-from audit.merkle import HASH_BYTES, root_of
+from audit.merkle import EMPTY_ROOT, HASH_BYTES, root_of
 
 TILE_HEIGHT = 8
-TILE_WIDTH = 2**TILE_HEIGHT
+TILE_WIDTH = 1 << TILE_HEIGHT
 _LENGTH_BYTES = 2
 _TILE_PATH = re.compile(
     r"tile/(entries|0|[1-5][0-9]?|6[0-3]?|[7-9])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?",
@@ -175,6 +175,22 @@ class TileCutter:
                 self._indices.append(0)
             self._rows[level].append(node)
         return filled
+
+    @property
+    def size(self) -> int:
+        """How many leaves have been added."""
+        return self._indices[0] * TILE_WIDTH + len(self._rows[0])
+
+    def root(self) -> bytes:
+        """The root of the tree as it stands.
+
+        What is left of a row is one incomplete subtree, the last node of the row above.
+        """
+        node: list[bytes] = []
+        for row in self._rows:
+            if row or node:
+                node = [root_of([*row, *node])]
+        return node[0] if node else EMPTY_ROOT
 
     def partial_tiles(self) -> list[tuple[TileName, bytes]]:
         """The tiles that are begun and not full, lowest level first."""

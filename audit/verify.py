@@ -14,7 +14,7 @@ from audit.entry import Entry
 from audit.errors import AuditError, EntryError, NoteError, QuorumError
 from audit.findings import Fault, Finding, Findings, Summary, in_order
 from audit.governance import Governance
-from audit.merkle import HASH_BYTES, Frontier, leaf_hash
+from audit.merkle import HASH_BYTES, leaf_hash
 from audit.note import Note, Verifier
 from audit.sequence import Sequences
 from audit.spending import Spending
@@ -70,7 +70,6 @@ class _Check:
     faults: list[Finding] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     cosignatures: tuple[Cosignature, ...] = ()
-    frontier: Frontier = field(default_factory=Frontier)
     cutter: TileCutter = field(default_factory=TileCutter)
     events: "_Events | None" = None
     events_found: int = 0
@@ -150,12 +149,12 @@ class _Check:
                 Fault.TREE,
                 f"{name.path} does not hold {name.width} whole entries; from here on nothing can "
                 "be placed",
-                self.frontier.size,
+                self.cutter.size,
             )
         return is_whole
 
     def _check_entry(self, content: bytes) -> None:
-        index, leaf = self.frontier.size, leaf_hash(content)
+        index, leaf = self.cutter.size, leaf_hash(content)
         self._append(leaf)
         try:
             entry = Entry.parse(content)
@@ -169,7 +168,6 @@ class _Check:
             self._remark_time(index, entry)
 
     def _append(self, leaf: bytes) -> None:
-        self.frontier.append(leaf)
         self._check_tiles(self.cutter.append(leaf))
 
     def _check_tiles(self, derived: list[tuple[TileName, bytes]]) -> None:
@@ -196,10 +194,11 @@ class _Check:
             self._fault(Fault.TREE, f"{name.path} is not what its entries hash to")
 
     def _check_root(self) -> None:
-        if self.frontier.root() != self.claimed.root:
+        root = self.cutter.root()
+        if root != self.claimed.root:
             self._fault(
                 Fault.TREE,
-                f"the {self.frontier.size} entries have root {self.frontier.root().hex()}, "
+                f"the {self.cutter.size} entries have root {root.hex()}, "
                 f"the checkpoint says {self.claimed.root.hex()}",
             )
 

@@ -49,7 +49,10 @@ def flip(part: bytes, bit: int) -> bytes:
 
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=70))
 def test_the_frontier_has_the_naive_recursive_root(leaves: list[bytes]) -> None:
-    assert root_of(leaves) == naive_root(leaves)
+    frontier = Frontier()
+    for leaf in leaves:
+        frontier.append(leaf)
+    assert frontier.root() == root_of(leaves) == naive_root(leaves)
 
 
 @given(st.integers(0, 69), st.integers(0, 69))
@@ -145,6 +148,8 @@ def test_a_hash_that_is_not_32_bytes_is_refused(length: int) -> None:
     ):
         with pytest.raises(ProofError):
             verify_inclusion(0, 2, **parts)
+    with pytest.raises(ProofError):
+        root_of([LEAVES[0], short])
     with pytest.raises(ProofError):
         Frontier().append(short)
     with pytest.raises(ProofError):

@@ -113,6 +113,7 @@ def test_the_cutter_makes_the_tiles_of_the_definition(size: int) -> None:
     tiles = dict(pair for leaf in leaves for pair in cutter.append(leaf))
     tiles |= dict(cutter.partial_tiles())
     assert set(tiles) == set(tiles_of(size))
+    assert (cutter.size, cutter.root()) == (size, root_of(leaves))
     for name, content in tiles.items():
         span = 256**name.level
         first = name.index * 256 * span
