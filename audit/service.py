@@ -168,9 +168,8 @@ def open_pool(dsn: str) -> Iterator[ConnectionPool]:
     try:
         store.prepare(dsn)
     except psycopg.OperationalError as cause:
-        raise SettingsError(
-            f"database.dsn: PostgreSQL cannot be reached: {str(cause).strip()}"
-        ) from cause
+        explanation = " ".join(str(cause).split())
+        raise SettingsError(f"database.dsn: PostgreSQL cannot be reached: {explanation}") from cause
     with ConnectionPool(dsn, min_size=2, max_size=_POOL_SIZE, open=True) as pool:
         yield pool
 

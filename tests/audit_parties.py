@@ -2,10 +2,14 @@
 
 import json
 import secrets
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,10 @@ from audit.ids import RANDOM_BYTES, uuid7
 from audit.merkle import leaf_hash
 from audit.note import Algorithm, Signer, Verifier
 from audit.service import run_parts
+from audit.settings import Tls
 from audit.terms import Terms
+from audit.witnessing import Offer
+from deploy.certificates import Authority, make_request
 
 CONSORTIUM = "north"
 HOSPITALS = ("anna", "berg", "cura")
@@ -157,7 +164,7 @@ class NearLog:
     def submit(self, entries: list[bytes]) -> list[int]:
         return self._parts.sequencer.submit(entries)
 
-    def pending(self, witness: str, seen_note: str, *, wait_s: float):  # noqa: ANN201
+    def pending(self, witness: str, seen_note: str, *, wait_s: float) -> Offer | None:
         return self._parts.witnessing.offer(witness, seen_note, wait_s=wait_s)
 
     def post_cosignature(self, note: str) -> None:
@@ -168,3 +175,93 @@ def write_consortium(folder: Path, consortium: Consortium) -> Path:
     path = folder / "consortium.json"
     path.write_bytes(consortium.file())
     return path
+
+
+class Certificates:
+    """A throw-away certificate authority, and what it issues for loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._authority = Authority.create(folder, consortium=CONSORTIUM, now=datetime.now(UTC))
+
+    def issue(self, name: str) -> Tls:
+        key = self._folder / f"{name}.key"
+        request = make_request(key, name=name, organisation=name, hosts=["127.0.0.1"])
+        certificate = self._folder / f"{name}.pem"
+        certificate.write_text(self._authority.issue(request, name=name, now=datetime.now(UTC)))
+        return Tls(ca=self._folder / "ca.pem", certificate=certificate, key=key)
+
+
+@dataclass(frozen=True)
+class Service:
+    """An audit service that runs as a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    config: Path
+    url: str
+    errors: Path
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+def write_config(folder: Path, consortium: Consortium, *, tls: Tls, dsn: str, port: int) -> Path:
+    """An `audit.toml` with everything it names beside it."""
+    write_consortium(folder, consortium)
+    key = folder / "log.key"
+    if not key.exists():
+        key.touch(mode=0o600)
+        key.write_text(consortium.log.private_text() + "\n")
+    config = folder / "audit.toml"
+    config.write_text(
+        f"""
+consortium = "consortium.json"
+[audit]
+state = "state"
+listen = "127.0.0.1:{port}"
+[database]
+dsn = "{dsn}"
+[keys]
+log = "log.key"
+[tls]
+ca = "{tls.ca}"
+certificate = "{tls.certificate}"
+key = "{tls.key}"
+"""
+    )
+    return config
+
+
+@contextmanager
+def running_service(config: Path, port: int) -> Iterator[Service]:
+    """`python -m audit.service`, up and answering; ended with SIGTERM."""
+    errors = config.with_name("service.err")
+    with errors.open("ab") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "audit.service", "--config", str(config)], stderr=stream
+        )
+    try:
+        _await_port(process, port, errors)
+        yield Service(process, config, f"https://127.0.0.1:{port}", errors)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int, errors: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(
+                f"the service ended with {process.returncode}: {errors.read_text()}"
+            )
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the service opened no port within 30 s")

@@ -180,10 +180,9 @@ def test_every_entry_is_proven_across_full_and_partial_tiles(dsn, north):
 
 
 def test_a_second_sequencer_is_refused_while_the_first_runs(dsn, north):
-    with running_log(dsn, north.terms()):
-        with pytest.raises(SequencerRunningError, match="another sequencer"):
-            with running_log(dsn, north.terms()):
-                pass
+    refused = pytest.raises(SequencerRunningError, match="another sequencer")
+    with running_log(dsn, north.terms()), refused, running_log(dsn, north.terms()):
+        pass
     with running_log(dsn, north.terms()) as parts:
         assert parts.sequencer.submit(north.chain().several(1)) == [0]
 
@@ -230,4 +229,3 @@ def store_as_of_start(dsn: str) -> None:
         admin.execute("DROP SCHEMA public CASCADE")
         admin.execute("CREATE SCHEMA public")
     store.prepare(dsn)
-

@@ -47,9 +47,7 @@ def test_even_an_administrator_is_stopped_by_the_triggers(filled: str, table: st
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
-def test_the_role_that_owns_the_tables_lacks_the_right_to_change_them(
-    dsn: str, table: str
-) -> None:
+def test_the_role_that_owns_the_tables_lacks_the_right_to_change_them(dsn: str, table: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute("CREATE ROLE logkeeper_under_test NOLOGIN")
         try:
@@ -58,9 +56,9 @@ def test_the_role_that_owns_the_tables_lacks_the_right_to_change_them(
                 owner.execute("SET ROLE logkeeper_under_test")
                 schema.install(owner, Part.LOG)
                 for change in changes(table):
-                    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="denied"):
-                        with owner.transaction():
-                            owner.execute(change)
+                    denied = pytest.raises(psycopg.errors.InsufficientPrivilege, match="denied")
+                    with denied, owner.transaction():
+                        owner.execute(change)
         finally:
             admin.execute("DROP OWNED BY logkeeper_under_test CASCADE")
             admin.execute("DROP ROLE logkeeper_under_test")

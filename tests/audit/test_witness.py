@@ -49,9 +49,7 @@ def memory(dsn: str, postgres: str) -> Iterator[ConnectionPool]:
 
 
 def witness_of(north: Consortium, memory: ConnectionPool, name: str = "anna") -> Witness:
-    return Witness(
-        memory, north.witnesses[name], log_verifier=north.log.verifier, clock_us=now_us
-    )
+    return Witness(memory, north.witnesses[name], log_verifier=north.log.verifier, clock_us=now_us)
 
 
 def forget(memory: ConnectionPool) -> None:
