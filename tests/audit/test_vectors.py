@@ -7,12 +7,26 @@ import warnings
 from pathlib import Path
 
 import pytest
+from audit_story import START_US, key_of
 
-from audit.checkpoint import WitnessKey, WitnessPolicy, open_checkpoint
+import audit
+from audit.checkpoint import (
+    Checkpoint,
+    WitnessKey,
+    WitnessPolicy,
+    add_cosignatures,
+    cosign,
+    open_checkpoint,
+    sign_checkpoint,
+)
+from audit.entry import sign_entry
 from audit.errors import NoteError, ProofError
 from audit.ids import uuid7
 from audit.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
 from audit.note import Note, Signer, Verifier
+from audit.proof import format_proof
+from audit.tiles import encode_bundle
+from protocol.events import Event
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 TREE = json.loads((VECTORS / "rfc6962_roots.json").read_text())
@@ -114,3 +128,28 @@ def test_the_uuid_of_rfc_9562_is_made() -> None:
     # RFC 9562, appendix A.6: unix_ts_ms 017F22E279B0, rand_a CC3, rand_b 18C4DC0C0C07398F.
     random_bytes = bytes.fromhex("0cc3" + "18c4dc0c0c07398f")
     assert uuid7(0x017F22E279B0 * 1000, random_bytes) == "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"
+
+
+def test_the_readme_shows_the_bytes_that_the_code_makes() -> None:
+    readme = (Path(audit.__file__).parent / "README.md").read_text(encoding="utf-8")
+    first = _example("site.enrolled", 0, "")
+    second = _example("plan.voted", 1, leaf_hash(first).hex())
+    leaves = [leaf_hash(first), leaf_hash(second)]
+    note = sign_checkpoint(Checkpoint("demo/log", 2, root_of(leaves)), key_of("demo/log"))
+    line = cosign(note, key_of("demo/east/witness"), 1_760_000_060)
+    proof = format_proof(1, leaves[:1], add_cosignatures(note, [line]))
+    assert second.decode() in readme.replace("\n", "")
+    assert leaves[1].hex() in readme
+    assert encode_bundle([second])[:2].hex() in readme
+    assert proof in readme
+
+
+def _example(kind: str, seq: int, prev: str) -> bytes:
+    return sign_entry(
+        Event(kind, {"answer": "yes"}),
+        key_of("demo/east"),
+        event_id=uuid7(START_US, bytes([seq + 1]) * 10),
+        time_us=START_US,
+        seq=seq,
+        prev=prev,
+    )
