@@ -146,4 +146,8 @@ def _steps(values: Sequence[float], across: Scale, up: Scale) -> str:
 
 
 def _interval(auc: Auc | None, scale: Scale, *, y: float) -> Interval | None:
-    return None if auc is None else Interval(y, scale.at(auc.low), scale.at(auc.value), scale.at(auc.high))
+    return (
+        None
+        if auc is None
+        else Interval(y, scale.at(auc.low), scale.at(auc.value), scale.at(auc.high))
+    )

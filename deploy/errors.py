@@ -43,6 +43,14 @@ class ProcessError(DeployError):
     code = ExitCode.PROCESS
 
 
+class ErrandError(DeployError):
+    """A command ended with a fault of its own; its code is passed on where it is one of ours."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.code = ExitCode(status) if status in set(ExitCode) else ExitCode.FAULT
+
+
 class DatabaseError(DeployError):
     """PostgreSQL could not be started or reached."""
 

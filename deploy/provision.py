@@ -113,8 +113,13 @@ def centre_settings(name: str, addresses: Addresses, dsn: str) -> dict[str, Any]
     }
 
 
-def node_settings(enrolment: Enrolment, addresses: Addresses, dsn: str) -> dict[str, Any]:
-    """Content of `node.toml`; the images are expected in `images`."""
+def node_settings(
+    enrolment: Enrolment, addresses: Addresses, dsn: str, *, bundle_digest: str
+) -> dict[str, Any]:
+    """Content of `node.toml`; the images are expected in `images`.
+
+    `bundle_digest` names the one code bundle whose tasks the node answers.
+    """
     keys = ("event", "witness", "log", "pseudonym", "supernode")
     return {
         "consortium": "consortium.json",
@@ -130,6 +135,7 @@ def node_settings(enrolment: Enrolment, addresses: Addresses, dsn: str) -> dict[
         "audit": {"url": f"https://{addresses.audit}"},
         "images": {"folder": "images", "labels": "images/labels.csv"},
         "policy": {"file": "policy.toml"},
+        "flower": {"fab_digests": [bundle_digest]},
     }
 
 

@@ -82,6 +82,11 @@ class Supervisor:
         self.stop()
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What a process must be started with to end with this supervisor."""
+        return self._guard.mark(self._environment)
+
+    @property
     def pids(self) -> dict[str, int]:
         """The processes that run now."""
         return {
@@ -144,7 +149,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._guard.mark(self._environment),
+                env=self.environment,
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then ends all
             )
 
@@ -188,7 +193,7 @@ def run_household(household: Household, *, say: Callable[[str], None]) -> None:
         ProcessError: a process cannot be kept alive.
     """
     household.state.mkdir(parents=True, exist_ok=True)
-    with _only_once(household), _signals_raise():
+    with _only_once(household), signals_raise():
         check_ports(household)
         marker = up_file(household.state)
         marker.unlink(missing_ok=True)
@@ -222,7 +227,7 @@ def _only_once(household: Household) -> Iterator[None]:
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
+def signals_raise() -> Iterator[None]:
     """SIGTERM and SIGHUP end us as Ctrl-C does."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
