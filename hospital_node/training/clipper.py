@@ -31,12 +31,12 @@ def clip_rows(gradients: Gradients, max_norm: float) -> Gradients:
     """
     finite = np.isfinite(gradients).all(axis=1, keepdims=True)
     rows = np.where(finite, gradients, 0.0)
-    largest = np.abs(rows).max(axis=1, initial=0.0)
-    # Norms of rows scaled by their largest element cannot overflow.
-    unit = np.where(largest > 0, largest, 1.0)
-    norms = largest * np.sqrt(np.square(rows / unit[:, None]).sum(axis=1))
-    factors = np.minimum(1.0, max_norm / np.maximum(norms, max_norm * 1e-12))
-    return np.asarray(rows * factors[:, None], dtype=np.float64)
+    # A row of magnitude m is m times a row whose norm cannot overflow.
+    magnitudes = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
+    scaled = rows / np.where(magnitudes > 0, magnitudes, 1.0)
+    norms = np.sqrt(np.square(scaled).sum(axis=1, keepdims=True))
+    lengths = np.minimum(magnitudes, max_norm / np.maximum(norms, 1.0))
+    return np.asarray(scaled * lengths, dtype=np.float64)
 
 
 def clipped_sum(gradients: Gradients, max_norm: float) -> BoundedSum:

@@ -124,7 +124,7 @@ def _read_shards(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
         try:
             with np.load(path, allow_pickle=False) as shard:
                 digests, rows = shard["digests"], shard["features"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             path.unlink(missing_ok=True)
             continue
         yield from zip(digests.tolist(), rows, strict=True)

