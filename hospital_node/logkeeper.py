@@ -107,7 +107,8 @@ def open_log_keeper(settings: NodeSettings) -> Iterator[LogKeeper]:
         terms = local_terms(load_signer(settings.keys.log), identity.signer)
         watermarks = Watermarks()
         sequencer = stack.enter_context(Sequencer(pool, terms, watermarks))
-        log = stack.enter_context(_open_client(settings, identity))
+        # Not closed here: a pull that waits may outlive the others, and ends with the process.
+        log = _open_client(settings, identity)
         yield LogKeeper(
             pool=pool,
             outbox=Outbox(identity.signer, now_us, secrets.token_bytes),

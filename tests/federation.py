@@ -17,9 +17,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from audit.checkpoint import open_checkpoint
+from audit.entry import Entry
+from audit.evidence import TarLog
+from audit.export import export_evidence
+from audit.findings import Findings
 from audit.relay import Relay
 from audit.settings import read_settings
+from audit.trust import Trust
+from audit.verify import verify_log
 from deploy.certificates import Authority
 from deploy.enrolment import Enrolment, Party, enrol
 from deploy.postgres_server import create_party, drop_party
@@ -44,7 +52,11 @@ from hospital_node.voting import plans, vote
 from protocol.ballot import Choice, Rule
 from protocol.consortium import Role
 from protocol.plan import Aggregation, Cohort, Optimiser, Plan, Preprocessing, Privacy
+from protocol.record import sha256_text
+from protocol.round import Answer, OrderKind
+from protocol.update import Packed
 from services.centre import Centre
+from services.coordinator import store
 from services.coordinator.grid import Grid
 from services.coordinator.local_grid import Answerer, LocalGrid
 from services.coordinator.runs import carry_out, create_run
@@ -55,6 +67,19 @@ from services.settings import CentreSettings
 CONSORTIUM = "tests"
 HOSPITALS = ("north", "south", "west")
 POLICY = "minimum_patients = 10\n"
+NARROW_POLICY = POLICY + "epsilon_cap = 3.2\n"
+"""Bears one plan at epsilon 3, and not a second one."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """An order as it arrived at a site, and what the site said."""
+
+    site: str
+    order: bytes
+    model: Packed
+    answer: Answer
+    update: Packed | None
 
 
 @dataclass
@@ -65,20 +90,52 @@ class Federation:
     centre: Centre
     sites: dict[str, Site]
     quarantined: dict[str, list[dict[str, str]]] = field(default_factory=dict)
-
-    @property
-    def audit_dsn(self) -> str:
-        return (self.folder / "audit" / "dsn").read_text()
+    exchanges: list[Exchange] = field(default_factory=list)
+    """Every order that was answered, in the order of the answers."""
 
     def answerers(self) -> dict[str, Answerer]:
-        return {
-            name: partial(participation.answer, site) for name, site in self.sites.items()
-        }
+        return {name: partial(self._answer, name) for name in self.sites}
+
+    def exchange(self, run_id: str, site: str, kind: OrderKind, number: int) -> Exchange:
+        """What was asked of and said by one site in one round."""
+        key = (run_id, site, kind, number)
+        return next(
+            one
+            for one in self.exchanges
+            if (one.answer.run_id, one.site, one.answer.kind, one.answer.round) == key
+        )
+
+    def entries(self) -> list[Entry]:
+        """The whole log, as it stands."""
+        membership = self.sites["north"].membership
+        note = self.centre.log.checkpoint()
+        size = open_checkpoint(note, membership.log).size
+        return [Entry.parse(content) for content in self.centre.log.entries(0, size)]
+
+    def verify(self) -> Findings:
+        """Verify the log from outside, with nothing but the consortium file and its evidence."""
+        pinned = self.centre.consortium.to_bytes()
+        trust = Trust.parse(pinned)
+        path = self.folder / "evidence.tar"
+        export_evidence(self.centre.log, path, consortium=pinned, log_verifier=trust.log)
+        with TarLog.open(path) as evidence:
+            return verify_log(evidence, trust.log, trust)
+
+    def rounds(self, run_id: str) -> tuple[store.StoredRound, ...]:
+        with self.centre.pool.connection() as connection:
+            return store.load_rounds(connection, run_id)
+
+    def _answer(self, name: str, order: bytes, packed: Packed) -> tuple[bytes, Packed | None]:
+        answer, update = participation.answer(self.sites[name], order, packed)
+        self.exchanges.append(Exchange(name, order, packed, Answer.from_bytes(answer), update))
+        return answer, update
 
     def propose(self, plan: Plan) -> None:
         propose(self.centre, plan)
 
-    def vote(self, site: str, plan: Plan, choice: Choice = Choice.APPROVE, reason: str = "") -> None:
+    def vote(
+        self, site: str, plan: Plan, choice: Choice = Choice.APPROVE, reason: str = ""
+    ) -> None:
         """Vote as soon as the plan is in the log that the hospital reads."""
         wait_until(lambda: plan.id in {one.plan.id for one in plans(self.sites[site])})
         vote(self.sites[site], plan.id, choice, reason=reason)
@@ -96,9 +153,9 @@ class Federation:
         carry_out(self.centre, run_id, self.grid(answerers))
         return run_id
 
-    def grid(self, answerers: Mapping[str, Answerer] | None = None):  # noqa: ANN201
+    def grid(self, answerers: Mapping[str, Answerer] | None = None):
         def open_grid() -> AbstractContextManager[Grid]:
-            return nullcontext(LocalGrid(answerers or self.answerers()))
+            return nullcontext(LocalGrid({**self.answerers(), **(answerers or {})}))
 
         return open_grid
 
@@ -152,7 +209,7 @@ def federation(folder: Path, postgres: str, *, patients: int = 24) -> Iterator[F
         yield made
 
 
-def wait_until(holds, timeout_s: float = 30.0) -> None:  # noqa: ANN001
+def wait_until(holds, timeout_s: float = 30.0) -> None:
     """Wait for something that another thread brings about."""
     until = time.monotonic() + timeout_s
     while not holds():
@@ -161,7 +218,7 @@ def wait_until(holds, timeout_s: float = 30.0) -> None:  # noqa: ANN001
 
 
 def _provision(folder: Path, postgres: str, stack: ExitStack) -> dict[str, Enrolment]:
-    roles = {name: Role.HOSPITAL for name in HOSPITALS}
+    roles = dict.fromkeys(HOSPITALS, Role.HOSPITAL)
     roles |= {"audit": Role.AUDIT, "centre": Role.CENTRE}
     parties = {
         name: enrol(folder / name, Party(CONSORTIUM, name, role, name.title(), ("127.0.0.1",)))
@@ -184,9 +241,13 @@ def _provision(folder: Path, postgres: str, stack: ExitStack) -> dict[str, Enrol
         elif name == "centre":
             (home / "centre.toml").write_text(toml_text(centre_settings(name, addresses, dsn)))
         else:
-            (home / "node.toml").write_text(toml_text(node_settings(enrolment, addresses, dsn)))
-            (home / "policy.toml").write_text(POLICY)
+            (home / "node.toml").write_text(toml_text(_node(enrolment, addresses, dsn)))
+            (home / "policy.toml").write_text(NARROW_POLICY if name == "west" else POLICY)
     return parties
+
+
+def _node(enrolment: Enrolment, addresses: Addresses, dsn: str) -> dict[str, Any]:
+    return node_settings(enrolment, addresses, dsn, bundle_digest=sha256_text(b"no bundle"))
 
 
 @contextmanager
@@ -202,7 +263,7 @@ def _audit_service(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _thread(work) -> Iterator[None]:  # noqa: ANN001
+def _thread(work) -> Iterator[None]:
     stop = threading.Event()
     thread = threading.Thread(target=work, args=(stop,), daemon=True)
     thread.start()
