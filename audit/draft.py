@@ -5,7 +5,6 @@ with the indices it has. Signatures were checked before; nothing here does I/O.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from audit.entry import Entry
 from audit.refusal import EntryRefusedError, Refusal
@@ -32,18 +31,19 @@ class Draft:
         """
         chains: dict[str, Chain] = {}
         known: dict[str, tuple[int, bytes]] = {}
-        added: list[Entry] = []
+        added: list[tuple[Entry, bytes]] = []
         indices = []
         for position, entry in enumerate(entries):
+            leaf = entry.leaf
             earlier = known.get(entry.event_id) or self._known.get(entry.event_id)
             if earlier is None:
                 chain = chains.get(entry.producer) or self._chain(entry.producer, chains)
                 _check_continues(entry, chain, position)
-                chains[entry.producer] = replace(chain, seq=entry.seq, leaf=entry.leaf)
-                earlier = (self.batch.start + len(self.batch.entries) + len(added), entry.leaf)
+                chains[entry.producer] = Chain(chain.number, entry.seq, leaf)
+                earlier = (self.batch.start + len(self.batch.entries) + len(added), leaf)
                 known[entry.event_id] = earlier
-                added.append(entry)
-            _check_same(entry, earlier, position)
+                added.append((entry, leaf))
+            _check_same(entry, leaf, earlier=earlier, position=position)
             indices.append(earlier[0])
         self._take(added, chains, known)
         return indices
@@ -57,7 +57,7 @@ class Draft:
 
     def _take(
         self,
-        added: Sequence[Entry],
+        added: Sequence[tuple[Entry, bytes]],
         chains: Mapping[str, Chain],
         known: Mapping[str, tuple[int, bytes]],
     ) -> None:
@@ -65,12 +65,13 @@ class Draft:
         self.batch.producers.extend(new)
         self.chains.update(chains)
         self._known.update(known)
-        self.batch.entries.extend(added)
-        self.batch.numbers.extend(chains[entry.producer].number for entry in added)
+        self.batch.entries.extend(entry for entry, _ in added)
+        self.batch.leaves.extend(leaf for _, leaf in added)
+        self.batch.numbers.extend(chains[entry.producer].number for entry, _ in added)
 
 
-def _check_same(entry: Entry, earlier: tuple[int, bytes], position: int) -> None:
-    if earlier[1] != entry.leaf:
+def _check_same(entry: Entry, leaf: bytes, *, earlier: tuple[int, bytes], position: int) -> None:
+    if earlier[1] != leaf:
         raise EntryRefusedError(
             Refusal.EVENT_ID_TAKEN,
             f"event id {entry.event_id} already names another entry, at index {earlier[0]}",

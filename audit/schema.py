@@ -7,12 +7,14 @@ file that has changed since is refused. A party installs only the parts it uses:
 
 import hashlib
 from enum import StrEnum
-from importlib import resources
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from audit.errors import AuditError
+
+_FOLDER = Path(__file__).parent / "migrations"
 
 _LOCK = 0x57415244_00000001
 """Advisory lock under which tables are made, so that two processes starting at once take turns."""
@@ -68,9 +70,8 @@ COMMENT ON TABLE audit_migration IS
 
 
 def _files(part: Part) -> list[tuple[str, str]]:
-    folder = resources.files("audit") / "migrations"
-    found = [f for f in folder.iterdir() if f.name.startswith(f"{part}_") and f.name[-4:] == ".sql"]
-    return [(f.name, f.read_text(encoding="utf-8")) for f in sorted(found, key=lambda f: f.name)]
+    found = sorted(_FOLDER.glob(f"{part}_*.sql"))
+    return [(file.name, file.read_text(encoding="utf-8")) for file in found]
 
 
 def _check_unchanged(name: str, *, found: str, recorded: str) -> None:

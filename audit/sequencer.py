@@ -239,8 +239,8 @@ class Sequencer:
             submission.answer(indices)
 
     def _store(self, tree: Tree, draft: Draft) -> None:
-        for entry in draft.batch.entries:
-            draft.batch.tiles.extend(tree.edge.append(entry.leaf))
+        for leaf in draft.batch.leaves:
+            draft.batch.tiles.extend(tree.edge.append(leaf))
         note = tree.sign(self._terms.signer)
         if self.halted is not None:
             raise LogHaltedError(self.halted)

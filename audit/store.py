@@ -52,6 +52,8 @@ class Batch:
 
     start: int
     entries: list[Entry] = field(default_factory=list)
+    leaves: list[bytes] = field(default_factory=list)
+    """The leaf hash of each entry."""
     numbers: list[int] = field(default_factory=list)
     """The producer's short number of each entry."""
     producers: list[tuple[int, str]] = field(default_factory=list)
@@ -69,10 +71,10 @@ def append(connection: Connection, batch: Batch, *, size: int, note: str) -> Non
         )
         with cursor.copy(copy_entries) as copy:
             copy.set_types(["int8", "int8", "uuid", "int2", "bytea", "bytea"])
-            rows = zip(batch.entries, batch.numbers, strict=True)
-            for index, (entry, number) in enumerate(rows, start=batch.start):
+            rows = zip(batch.entries, batch.numbers, batch.leaves, strict=True)
+            for index, (entry, number, leaf) in enumerate(rows, start=batch.start):
                 event_id = uuid.UUID(entry.event_id)
-                copy.write_row((index, entry.seq, event_id, number, entry.leaf, entry.content))
+                copy.write_row((index, entry.seq, event_id, number, leaf, entry.content))
         cursor.executemany(
             "INSERT INTO audit_tile (level, idx, root, content) VALUES (%s, %s, %s, %s)",
             [(tile.level, tile.index, tile.root, tile.content) for tile in batch.tiles],
@@ -108,8 +110,8 @@ def chains(connection: Connection) -> dict[str, Chain]:
 def find_events(connection: Connection, event_ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
     """Index and leaf hash of the entries that have these event ids, by event id."""
     rows = connection.execute(
-        "SELECT event_id, idx, leaf FROM audit_entry WHERE event_id = ANY(%s)",
-        [[uuid.UUID(event_id) for event_id in event_ids]],
+        "SELECT event_id, idx, leaf FROM audit_entry WHERE event_id = ANY(%s::uuid[])",
+        [list(event_ids)],
     )
     return {str(event_id): (index, leaf) for event_id, index, leaf in rows}
 

@@ -3,6 +3,7 @@
 import secrets
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import psycopg
 import pytest
@@ -78,7 +79,7 @@ def test_writers_at_the_same_time_take_turns(home, anna):
         thread.join()
     entries = kept(home, anna)
     assert [entry.seq for entry in entries] == list(range(40))
-    assert all(b.prev == a.leaf.hex() for a, b in zip(entries, entries[1:], strict=False))
+    assert all(b.prev == a.leaf.hex() for a, b in pairwise(entries))
 
 
 def test_each_log_has_a_chain_of_its_own(home, anna):
