@@ -60,8 +60,8 @@ def test_the_signature_covers_the_canonical_bytes_without_itself() -> None:
     assert signature == encode_base64(expected)
 
 
-def test_a_body_that_repeats_the_signature_is_still_verified_whole() -> None:
-    """The signature is cut out of the text; a look-alike in the body must not be cut instead."""
+def test_a_body_with_a_member_signature_is_still_verified_whole() -> None:
+    """The signature is cut out of the text; the body's own member must stay under it."""
     first = Entry.parse(ENTRY)
     copied = encode_base64(first.signature)
     entry = Entry.parse(entry_of(Said(body={"signature": copied, "z": 1})))

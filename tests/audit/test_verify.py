@@ -201,6 +201,18 @@ def test_too_few_organisations_do_not_verify(verify, tmp_path) -> None:
     assert "1 organisations cosigned, 2 are needed" in report
 
 
+def test_a_root_that_the_entries_do_not_have_is_noticed(verify, tmp_path) -> None:
+    """Signed, cosigned, and every tile as its entries hash: only the derived root tells."""
+    story = whole_story()
+    path = story.save(tmp_path)
+    note = sign_checkpoint(Checkpoint(story.log.name, 20, bytes(32)), story.log)
+    lines = [cosign(note, signer, 1_760_001_000) for signer in story.witnesses.values()]
+    repack(path, {"checkpoint": add_signatures(note, lines).encode()})
+    exit_code, report = verify(story, path)
+    assert exit_code == code(Fault.TREE)
+    assert "the 20 entries have root" in report
+
+
 def test_a_truncated_log_lacks_the_cosignatures(verify, tmp_path) -> None:
     story = whole_story()
     story.entries.pop()
