@@ -12,7 +12,16 @@ from pathlib import Path
 
 from audit.errors import AuditError, EvidenceError
 from audit.evidence import DirectoryLog, TarLog
-from audit.findings import EXIT_CODES, UNREADABLE, USAGE, VERIFIED, Fault, Finding, Findings, in_order
+from audit.findings import (
+    EXIT_CODES,
+    UNREADABLE,
+    USAGE,
+    VERIFIED,
+    Fault,
+    Finding,
+    Findings,
+    in_order,
+)
 from audit.note import Verifier
 from audit.report import report_lines
 from audit.trust import Trust
