@@ -14,6 +14,7 @@ from rich.table import Table
 
 from deploy import demo_story as story
 from deploy.acts import Acts
+from deploy.demo_company import Company, Processes
 from deploy.demo_options import DemoOptions, check_options
 from deploy.demo_results import Gathered, summarise
 from deploy.demo_stage import Stage, clear_stage, databases, environment, provision
@@ -74,7 +75,14 @@ def _open(
     runner = Runner(
         stage.folder / "errands", tend=supervisor.tend, environment=supervisor.environment
     )
-    return story.Cast(options, stage, acts, usage, supervisor, runner)
+    if options.in_process:
+        # Loads all that a hospital trains with, which the real demo leaves to the hospitals.
+        from deploy.demo_in_process import InProcess  # noqa: PLC0415
+
+        company: Company = InProcess(stage, supervisor, exits)
+    else:
+        company = Processes(stage, supervisor, runner)
+    return story.Cast(options, stage, acts, usage, supervisor, runner, company)
 
 
 def _play(cast: story.Cast) -> Gathered:
@@ -139,16 +147,16 @@ def _show(summary: Summary, options: DemoOptions, console: Console) -> None:
 
 
 def _sites_table(summary: Summary) -> Table:
-    table = Table(box=None, pad_edge=True, header_style="dim", padding=(0, 2, 0, 1))
-    table.add_column("hospital")
+    table = Table(box=None, pad_edge=True, header_style="dim", padding=(0, 1))
+    table.add_column("hospital", no_wrap=True)
     for heading in (
-        "patients\ntrained / held out",
-        "AUC\nshared model",
-        "AUC\ntrained alone",
-        f"ε charged\nat δ = {summary.plan.delta:g}",
-        "ε behind a\nper-image claim",
+        "patients\ntrain / test",
+        "AUC\nshared",
+        "AUC\nalone",
+        "ε\ncharged",
+        "ε behind a\nclaim per image",
     ):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for site in summary.sites:
         table.add_row(*_cells(site))
     return table
@@ -170,7 +178,7 @@ def _cells(site: SiteResult) -> tuple[str, ...]:
 def _area(auc: Auc | None) -> str:
     if auc is None:
         return "–\n[dim]one class[/]"
-    return f"{auc.value:.3f}\n[dim]{auc.low:.3f} – {auc.high:.3f}[/]"
+    return f"{auc.value:.3f}\n[dim]{auc.low:.3f}–{auc.high:.3f}[/]"
 
 
 def _serve(cast: story.Cast, console: Console) -> None:

@@ -4,11 +4,9 @@ The one rule: every step is a command that an operator could type, run as a proc
 one party's folder, or the function behind it. What comes of them is put together elsewhere.
 """
 
-import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +15,18 @@ from audit.client import LogClient
 from audit.membership import Membership
 from audit.settings import ClientSettings, read_settings
 from deploy.acts import Act, Acts
+from deploy.demo_company import Company, party_command
 from deploy.demo_images import Question, image_errands, question_about
 from deploy.demo_options import DemoOptions
-from deploy.demo_stage import Home, Stage
-from deploy.errands import Errand, Outcome, Runner
+from deploy.demo_stage import Stage
+from deploy.errands import Errand, Runner
 from deploy.errors import ProcessError, VerificationError
 from deploy.processes import python
 from deploy.supervisor import Supervisor
 from deploy.usage import Usage
 from protocol.events import Kind
 from protocol.plan import Cohort, Plan
-from services.operator import Coordinator
 from services.registry.plans import DAY_US, default_plan
-from services.settings import CentreSettings
 
 _PATIENCE_S = 60.0
 """For what is on its way through outbox, relay, log and witnesses."""
@@ -37,8 +34,6 @@ _PATIENCE_S = 60.0
 _POLL_S = 0.1
 _DEADLINE_S = 600
 """Of a round; on a laptop the first one reads every image through the backbone."""
-
-_RETRY_EXITS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +46,7 @@ class Cast:
     usage: Usage
     supervisor: Supervisor
     runner: Runner
+    company: Company
 
 
 def make_images(cast: Cast) -> Question:
@@ -68,13 +64,9 @@ def make_images(cast: Cast) -> Question:
 
 
 def raise_houses(cast: Cast) -> None:
-    """`wardround ... up` for every party: the log first, then the centre, then the hospitals."""
-    stage = cast.stage
-    with cast.acts.act("Processes") as act, cast.usage.timed("up"):
-        for homes in ((stage.audit,), (stage.centre,), stage.hospitals):
-            cast.supervisor.start([home.process() for home in homes])
-        running = sum(len(_pids(home)) for home in stage.homes)
-        act.outcome = f"{running} processes of {len(stage.homes)} parties, talking over TLS"
+    """Start every party."""
+    with cast.acts.act("Parties") as act, cast.usage.timed("up"):
+        act.outcome = cast.company.rise()
 
 
 def ingest(cast: Cast) -> dict[str, dict[str, Any]]:
@@ -85,7 +77,9 @@ def ingest(cast: Cast) -> dict[str, dict[str, Any]]:
     ]
     with cast.acts.act("Ingest") as act, cast.usage.timed("ingest"):
         outcomes = cast.runner.run(errands, watch=act.watch)
-        reports = _by_hospital(cast.stage, outcomes, "ingest")
+        reports = {
+            home.name: outcomes[f"ingest-{home.name}"].json() for home in cast.stage.hospitals
+        }
         indexed = sum(report["indexed"] for report in reports.values())
         spoiled = sum(len(report["quarantined"]) for report in reports.values())
         act.outcome = f"{indexed} images indexed, {spoiled} files in quarantine"
@@ -93,59 +87,53 @@ def ingest(cast: Cast) -> dict[str, dict[str, Any]]:
 
 
 def propose(cast: Cast, question: Question) -> Plan:
-    """`wardround centre propose`; returns when the hospitals can read the plan in the log."""
+    """The centre proposes; returns when the hospitals can read the plan in the log."""
     with cast.acts.act("Plan") as act, cast.usage.timed("plan"):
         plan = _plan(cast.options, question)
-        path = cast.stage.centre.folder / "plan.json"
-        path.write_text(json.dumps(plan.to_json(), indent=2) + "\n")
-        cast.runner.run([_command(cast.stage.centre, "centre", "propose", str(path))])
+        cast.company.propose(plan)
         _wait_for_plan(cast, plan)
         act.outcome = f"{plan.title} [dim]{plan.id[:19]}…[/]"
     return plan
 
 
 def vote(cast: Cast, plan: Plan) -> None:
-    """`wardround node vote` at every hospital, then `wardround centre activate`."""
+    """Every hospital votes, then the centre counts the ballots.
+
+    Raises:
+        ProcessError: the ballots did not arrive, or did not make the plan active.
+    """
     with cast.acts.act("Votes") as act, cast.usage.timed("vote"):
-        errands = [
-            _command(home, "node", "vote", plan.id, "--approve", name=f"vote-{home.name}")
-            for home in cast.stage.hospitals
-        ]
-        cast.runner.run(errands)
-        signers = _activate(cast, plan)
-        act.outcome = f"{len(signers)} of {len(errands)} hospitals approve, each with its own key"
+        cast.company.vote(plan)
+        everyone = len(cast.stage.hospitals)
+        deadline = time.monotonic() + _PATIENCE_S
+        while cast.company.ballots(plan) < everyone:
+            _wait(cast, deadline, "not every ballot reached the log")
+        decision = cast.company.activate(plan)
+        if not decision["active"]:
+            raise ProcessError(f"the plan is not active: {decision['reason']}")
+        act.outcome = f"{len(decision['signers'])} of {everyone} approve, each with its own key"
 
 
-def train(cast: Cast, plan: Plan) -> dict[str, Any]:
-    """`wardround centre run`, followed to its end; the run as the centre tells it."""
-    with (
-        cast.acts.act("Rounds") as act,
-        cast.usage.timed("train"),
-        Coordinator(read_settings(cast.stage.centre.config, CentreSettings)) as coordinator,
-    ):
-        run_id = coordinator.start(plan.id)
-        run = _follow(cast, act, coordinator, run_id=run_id, rounds=plan.rounds)
+def train(cast: Cast, plan: Plan) -> None:
+    """The run, followed to its end.
+
+    Raises:
+        ProcessError: it was halted.
+    """
+    with cast.acts.act("Rounds") as act, cast.usage.timed("train"):
+        run_id = cast.company.start(plan)
+        run = _follow(cast, act, run_id=run_id, rounds=plan.rounds)
         if run["state"] != "completed":
             raise ProcessError(f"the run was halted: {run['explanation']}{_where(cast.stage)}")
         closed = sum(one["state"] == "closed" for one in run["rounds"])
         act.outcome = f"{closed} of {plan.rounds} closed by their quorum"
-    return run
 
 
 def read_reports(cast: Cast) -> dict[str, dict[str, Any]]:
-    """`wardround node report` at every hospital: its own view of the model."""
+    """Each hospital's own view of the model."""
     with cast.acts.act("Evaluation") as act, cast.usage.timed("report"):
-        outcomes = cast.runner.run(
-            [
-                _command(home, "node", "report", "--json", name=f"report-{home.name}")
-                for home in cast.stage.hospitals
-            ]
-        )
-        reports = {
-            name: found[0]
-            for name, found in _by_hospital(cast.stage, outcomes, "report").items()
-            if found
-        }
+        found = cast.company.reports()
+        reports = {name: rows[0] for name, rows in found.items() if rows}
         act.outcome = f"{len(reports)} hospitals judged the model on their own held-out patients"
     return reports
 
@@ -155,7 +143,7 @@ def export(cast: Cast) -> Path:
     evidence = cast.options.out / "evidence.tar"
     with cast.acts.act("Evidence") as act, cast.usage.timed("export"):
         home = cast.stage.hospitals[0]
-        cast.runner.run([_command(home, "audit", "export", str(evidence.resolve()))])
+        cast.runner.run([party_command(home, "audit", "export", str(evidence.resolve()))])
         shutil.copy(home.folder / "consortium.json", cast.options.out / "consortium.json")
         act.outcome = f"{evidence.stat().st_size / 1000:.0f} kB"
     return evidence
@@ -212,11 +200,6 @@ def _delta(patients: int) -> str:
     return "0." + "0" * (zeros - 1) + "1"
 
 
-def _command(home: Home, *words: str, name: str = "") -> Errand:
-    command = python("-m", "deploy", *words, "--config", str(home.config))
-    return Errand(name or "-".join(words[:2]), command)
-
-
 def _wait_for_plan(cast: Cast, plan: Plan) -> None:
     """Until a hospital finds the plan in the log."""
     settings = read_settings(cast.stage.hospitals[0].config, ClientSettings)
@@ -227,19 +210,6 @@ def _wait_for_plan(cast: Cast, plan: Plan) -> None:
             _wait(cast, deadline, "the plan did not reach the log")
 
 
-def _activate(cast: Cast, plan: Plan) -> Sequence[str]:
-    """Who signed, once the ballots have reached the log and the rule is met by all."""
-    deadline = time.monotonic() + _PATIENCE_S
-    everyone = len(cast.stage.hospitals)
-    with Coordinator(read_settings(cast.stage.centre.config, CentreSettings)) as coordinator:
-        while len(coordinator.plan(plan.id)["votes"]) < everyone:
-            _wait(cast, deadline, "not every ballot reached the log")
-        decision = coordinator.activate(plan.id)
-        if not decision["active"]:
-            raise ProcessError(f"the plan is not active: {decision['reason']}")
-        return list(decision["signers"])
-
-
 def _wait(cast: Cast, deadline: float, fault: str) -> None:
     cast.supervisor.tend()
     if time.monotonic() > deadline:
@@ -247,26 +217,15 @@ def _wait(cast: Cast, deadline: float, fault: str) -> None:
     time.sleep(_POLL_S)
 
 
-def _follow(
-    cast: Cast, act: Act, coordinator: Coordinator, *, run_id: str, rounds: int
-) -> dict[str, Any]:
+def _follow(cast: Cast, act: Act, *, run_id: str, rounds: int) -> dict[str, Any]:
     while True:
         cast.supervisor.tend()
-        run = coordinator.run(run_id)
+        run = cast.company.run(run_id)
         done = sum(one["state"] in {"closed", "abandoned"} for one in run["rounds"])
-        act.watch("evaluating" if done == rounds else "", done, rounds)
+        act.watch("", done, rounds)
         if run["state"] != "running":
             return run
         time.sleep(_POLL_S * 3)
-
-
-def _by_hospital(stage: Stage, outcomes: dict[str, Outcome], word: str) -> dict[str, Any]:
-    return {home.name: outcomes[f"{word}-{home.name}"].json() for home in stage.hospitals}
-
-
-def _pids(home: Home) -> dict[str, int]:
-    found: dict[str, int] = json.loads((home.state / "up.json").read_bytes())["processes"]
-    return found
 
 
 def _where(stage: Stage) -> str:
