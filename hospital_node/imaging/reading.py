@@ -1,0 +1,220 @@
+"""Reading one untrusted file: what it is, or why it cannot be used.
+
+Runs inside the bounded reader (`hospital_node.imaging.reader`), since a hostile file can make any
+parser slow, large or dead. The one rule kept here: a file is believed only after its pixels have
+been decoded and are what the header declares. Labels, keys and the index are not known here.
+"""
+
+import re
+from io import BytesIO
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, AllTransferSyntaxes
+
+from hospital_node.imaging.deidentify import Annotation
+from hospital_node.imaging.pixels import show
+from hospital_node.imaging.quarantine import Reason
+from protocol.record import Record
+
+MAX_PIXELS = 40_000_000
+"""Above the largest radiographs and mammograms of today (about 30 megapixels)."""
+
+_MAX_ID_CHARACTERS = 64
+"""PS3.5 §6.2: LO and UI hold at most 64."""
+
+_MODALITY = re.compile("[A-Z0-9_]{1,16}")
+"""PS3.5 §6.2: a code string."""
+
+_ANNOTATIONS = {"YES": Annotation.PRESENT, "NO": Annotation.NONE}
+
+_BITS_ALLOCATED = (8, 16)
+"""Bits of one sample as it is stored; bitmaps and floating-point images are not read."""
+
+_SAMPLES = {
+    "MONOCHROME1": 1,
+    "MONOCHROME2": 1,
+    "PALETTE COLOR": 1,
+    "RGB": 3,
+    "YBR_FULL": 3,
+    "YBR_FULL_422": 3,
+    "YBR_RCT": 3,
+    "YBR_ICT": 3,
+}
+"""SamplesPerPixel of each colour model that can be read (PS3.3 C.7.6.3.1.2)."""
+
+_MODALITIES = {
+    "1.2.840.10008.5.1.4.1.1.1": {"CR"},
+    "1.2.840.10008.5.1.4.1.1.1.1": {"DX"},
+    "1.2.840.10008.5.1.4.1.1.1.1.1": {"DX"},
+    "1.2.840.10008.5.1.4.1.1.1.2": {"MG"},
+    "1.2.840.10008.5.1.4.1.1.1.2.1": {"MG"},
+    "1.2.840.10008.5.1.4.1.1.2": {"CT"},
+    "1.2.840.10008.5.1.4.1.1.4": {"MR"},
+    "1.2.840.10008.5.1.4.1.1.6.1": {"US", "IVUS"},
+}
+"""Modality values of SOP classes that prescribe them (PS3.3 C.7.3.1.1.1, and each IOD)."""
+
+
+class Facts(Record):
+    """What a sound file says of itself. Holds identifiers: never leaves the ingest."""
+
+    patient_id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARACTERS)]
+    instance_uid: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
+    modality: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
+    sop_class: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
+    syntax: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
+    annotation: Annotation
+    rows: Annotated[int, Field(ge=1, le=65_535)]
+    columns: Annotated[int, Field(ge=1, le=65_535)]
+    bits: Annotated[int, Field(ge=1, le=16)]
+
+
+class Fault(Record):
+    """Why a file cannot be used."""
+
+    reason: Reason
+    detail: Annotated[str, Field(pattern=r"^[A-Za-z0-9 ,.()-]{0,120}$")] = ""
+    """Numbers and our own words only."""
+
+
+class _Unusable(Exception):  # noqa: N818 - an outcome on its way up, never seen outside
+    """Carries a fault out of the checks."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason)
+        self.fault = Fault(reason=reason, detail=detail)
+
+
+def inspect_file(content: bytes) -> Facts | Fault:
+    """The facts of a DICOM file's bytes, or the first fault found in them. Raises nothing."""
+    stage = Reason.BAD_HEADER
+    try:
+        instance = dcmread(BytesIO(content))
+        _check_identity(instance)
+        _check_geometry(instance)
+        facts = _facts(instance)
+        _check_coding(instance)
+        stage = Reason.UNDECODABLE
+        stored = pixel_array(instance)
+        _check_decoded(instance, stored)
+        stage = Reason.BAD_DISPLAY
+        show(instance, stored)
+    except _Unusable as outcome:
+        return outcome.fault
+    except InvalidDicomError:
+        return Fault(reason=Reason.NOT_DICOM)
+    except MemoryError:
+        return Fault(reason=Reason.TOO_MUCH_MEMORY)
+    except Exception:  # noqa: BLE001 - outermost edge: whatever a parser or codec raises is the file's
+        return Fault(reason=stage)
+    return facts
+
+
+def _check_identity(instance: Dataset) -> None:
+    if not 1 <= len(_text(instance, "PatientID")) <= _MAX_ID_CHARACTERS:
+        raise _Unusable(Reason.NO_PATIENT)
+    if not UID(_text(instance, "SOPInstanceUID")).is_valid:
+        raise _Unusable(Reason.NO_INSTANCE)
+    modality = _text(instance, "Modality")
+    if not _MODALITY.fullmatch(modality):
+        raise _Unusable(Reason.NO_MODALITY)
+    if modality not in _MODALITIES.get(_text(instance, "SOPClassUID"), {modality}):
+        raise _Unusable(Reason.MODALITY_CONFLICT)
+
+
+def _check_geometry(instance: Dataset) -> None:
+    """Pass when what the header says of the pixels is possible, and no more than is read here."""
+    if "PixelData" not in instance:
+        raise _Unusable(Reason.NO_PIXELS)
+    rows, columns = _number(instance, "Rows"), _number(instance, "Columns")
+    allocated, stored = _number(instance, "BitsAllocated"), _number(instance, "BitsStored")
+    if rows < 1 or columns < 1:
+        raise _Unusable(Reason.BAD_GEOMETRY, f"{rows} x {columns} px")
+    if not 1 <= stored <= allocated or _number(instance, "HighBit") != stored - 1:
+        raise _Unusable(Reason.BAD_GEOMETRY, f"{stored} bits stored in {allocated}")
+    if instance.get("NumberOfFrames", 1) not in {None, 1}:
+        raise _Unusable(Reason.MULTI_FRAME, f"{_number(instance, 'NumberOfFrames')} frames")
+    if rows * columns > MAX_PIXELS:
+        raise _Unusable(Reason.IMAGE_TOO_LARGE, f"{rows} x {columns} px")
+
+
+def _check_coding(instance: Dataset) -> None:
+    """Pass when the pixels' coding is one that can be read, and plain pixels have their length."""
+    syntax, model = (
+        instance.file_meta.TransferSyntaxUID,
+        _text(instance, "PhotometricInterpretation"),
+    )
+    allocated, samples = _number(instance, "BitsAllocated"), _number(instance, "SamplesPerPixel")
+    if syntax not in AllTransferSyntaxes or not _has_decoder(syntax):
+        raise _Unusable(Reason.NO_DECODER)
+    if allocated not in _BITS_ALLOCATED or model not in _SAMPLES:
+        raise _Unusable(Reason.NO_DECODER, f"{allocated} bits, {samples} samples")
+    if samples != _SAMPLES[model]:
+        raise _Unusable(Reason.BAD_GEOMETRY, f"{samples} samples in a pixel")
+    if syntax.is_encapsulated:
+        return
+    size = instance.Rows * instance.Columns * samples * allocated // 8
+    expected = size * 2 // 3 if model == "YBR_FULL_422" else size
+    found = len(instance.PixelData or b"")
+    if found < expected:
+        raise _Unusable(Reason.TRUNCATED, f"{found} of {expected} bytes")
+    if found > expected + expected % 2:
+        raise _Unusable(Reason.PIXELS_DISAGREE, f"{found} bytes for {expected}")
+
+
+def _has_decoder(syntax: UID) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
+def _check_decoded(instance: Dataset, stored: NDArray[np.generic]) -> None:
+    """Pass when the decoded array has the size and the bits that the header declares."""
+    rows, columns = stored.shape[:2]
+    if (rows, columns) != (instance.Rows, instance.Columns) or stored.ndim > 3:
+        raise _Unusable(Reason.PIXELS_DISAGREE, f"{rows} x {columns} px decoded")
+    signed = instance.PixelRepresentation == 1
+    limit = 2 ** (instance.BitsStored - int(signed))
+    if int(stored.max()) >= limit or int(stored.min()) < (-limit if signed else 0):
+        raise _Unusable(Reason.PIXELS_DISAGREE, f"more than {instance.BitsStored} bits used")
+
+
+def _facts(instance: Dataset) -> Facts:
+    return Facts(
+        patient_id=_text(instance, "PatientID"),
+        instance_uid=_text(instance, "SOPInstanceUID"),
+        modality=_text(instance, "Modality"),
+        sop_class=_text(instance, "SOPClassUID"),
+        syntax=str(instance.file_meta.TransferSyntaxUID),
+        annotation=_ANNOTATIONS.get(_text(instance, "BurnedInAnnotation"), Annotation.UNKNOWN),
+        rows=_number(instance, "Rows"),
+        columns=_number(instance, "Columns"),
+        bits=_number(instance, "BitsStored"),
+    )
+
+
+def _text(instance: Dataset, keyword: str) -> str:
+    """An attribute's text without the blanks that pad it; empty where it is missing."""
+    value = instance.get(keyword)
+    return "" if value is None else str(value).strip(" \0")
+
+
+def _number(instance: Dataset, keyword: str) -> int:
+    """An attribute's whole number.
+
+    Raises:
+        _Unusable: it is missing or no number.
+    """
+    try:
+        return int(instance.get(keyword))
+    except (TypeError, ValueError) as cause:
+        raise _Unusable(Reason.BAD_GEOMETRY, f"no {keyword}") from cause
