@@ -1,0 +1,117 @@
+"""Answers: which labels and which partition an instance has, looked up without any identifier.
+
+The labels file is turned into keyed digests once, and asked by keyed digests only. The one rule
+kept here: partition belongs to the patient, never to the image, so that nobody is trained on and
+held out at once.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from hospital_node.imaging.deidentify import instance_digest, pseudonym
+from hospital_node.imaging.errors import LabelsError
+from hospital_node.imaging.labels import MAX_LABEL_CHARACTERS, Table, partition_of
+from hospital_node.imaging.quarantine import Reason
+from protocol.budget import Partition
+
+_TRAIN_OF_256 = 192
+"""Without a split column, three patients of four are trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the labels file says about one instance."""
+
+    labels: dict[str, str]
+    partition: Partition
+
+
+@dataclass(slots=True)
+class _Row:
+    patient: str
+    labels: dict[str, str]
+    conflicts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The labels file of a hospital, keyed."""
+
+    _by_instance: dict[str, _Row] = field(repr=False)
+    _by_file: dict[str, _Row] = field(repr=False)
+    _by_patient: dict[str, _Row] = field(repr=False)
+    _partitions: dict[str, set[Partition]] = field(repr=False)
+
+    def answer(self, *, instance: str, file: str, patient: str) -> Answer | Reason:
+        """What is known of an instance, or why nothing can be.
+
+        A row that names the instance counts before one that names the file, and that before one
+        that names the patient alone.
+
+        Args:
+            instance: keyed digest of its SOPInstanceUID.
+            file: its path below the folder, with forward slashes.
+            patient: its patient's pseudonym.
+        """
+        row = (
+            self._by_instance.get(instance)
+            or self._by_file.get(file)
+            or self._by_patient.get(patient)
+        )
+        if row is None or not row.labels:
+            return Reason.NO_LABEL
+        if row.conflicts:
+            return Reason.LABEL_CONFLICT
+        if row.patient != patient:
+            return Reason.PATIENT_CONFLICT
+        splits = self._partitions.get(patient, set())
+        if len(splits) > 1:
+            return Reason.SPLIT_CONFLICT
+        return Answer(row.labels, next(iter(splits), None) or deal_partition(patient))
+
+
+def deal_partition(patient: str) -> Partition:
+    """The partition of a pseudonym that no split column decides: three of four train."""
+    first = hashlib.sha256(b"wardround/partition\0" + patient.encode()).digest()[0]
+    return Partition.TRAIN if first < _TRAIN_OF_256 else Partition.HELD_OUT
+
+
+def key_answers(table: Table, key: bytes, columns: Sequence[str]) -> Answers:
+    """The answers of `table` in its label `columns`, keyed with the hospital's pseudonym key.
+
+    Raises:
+        LabelsError: a column is missing, or a label is longer than a label may be.
+    """
+    table.require(("patient_id", *columns))
+    answers = Answers({}, {}, {}, {})
+    for line, cells in enumerate(table.rows, start=2):
+        labels = {column: cells[column] for column in columns if cells.get(column)}
+        if any(len(label) > MAX_LABEL_CHARACTERS for label in labels.values()):
+            raise LabelsError(
+                f"{table.path.name}, row {line}: a label is longer than "
+                f"{MAX_LABEL_CHARACTERS} characters; use a word"
+            )
+        patient = pseudonym(key, cells["patient_id"])
+        partition = partition_of(cells)
+        if partition is not None:
+            answers._partitions.setdefault(patient, set()).add(partition)
+        _add(answers, cells, _Row(patient, labels), key=key)
+    return answers
+
+
+def _add(answers: Answers, cells: dict[str, str], row: _Row, *, key: bytes) -> None:
+    instance, file = cells.get("sop_instance_uid", ""), cells.get("file", "")
+    if instance:
+        _put(answers._by_instance, instance_digest(key, instance), row)
+    if file:
+        _put(answers._by_file, str(PurePosixPath(file)), row)
+    if not instance and not file:
+        _put(answers._by_patient, row.patient, row)
+
+
+def _put(rows: dict[str, _Row], name: str, row: _Row) -> None:
+    known = rows.setdefault(name, row)
+    if (known.patient, known.labels) != (row.patient, row.labels):
+        known.conflicts = True

@@ -1,0 +1,161 @@
+"""The patients a plan trains on and is held to account with, out of the index.
+
+The one rule kept here: the unit is the patient. A label, a partition and a place in the manifest
+belong to all of a patient's images together. Networks and privacy are not known here.
+"""
+
+import hashlib
+import hmac
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from psycopg import Connection
+from pydicom import dcmread
+
+from hospital_node.imaging import index
+from hospital_node.imaging.errors import EmptyCohortError, OneClassError, PixelsError
+from hospital_node.imaging.index import Labelled
+from hospital_node.imaging.pixels import Picture, picture_of
+from protocol.budget import Partition
+from protocol.plan import Cohort
+from protocol.record import sha256_text
+
+MIN_SALT_BYTES = 16
+"""Below 128 bits a commitment could be tried against guesses."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """One image, and the exact bytes that were checked when it was indexed."""
+
+    instance: str
+    """Keyed digest of its SOPInstanceUID."""
+    path: Path
+    """May identify the patient: never logged, never sent."""
+    content_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """One patient, with one answer and at least one image."""
+
+    pseudonym: str
+    label: int
+    """1 where the cohort's positive class, otherwise 0."""
+    images: tuple[ImageRef, ...]
+    """By instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A cohort as this hospital has it; patients by pseudonym."""
+
+    train: tuple[Patient, ...]
+    held_out: tuple[Patient, ...]
+    manifest: str
+    """Salted commitment to every image, label and partition of the selection."""
+
+
+def select(connection: Connection[Any], cohort: Cohort, *, salt: bytes) -> Selection:
+    """The patients of `cohort` in this hospital's index.
+
+    A patient is positive when any of its images carries the positive label: a finding that shows in
+    one view is the patient's finding. Whether there are enough patients is for the caller to say.
+
+    Args:
+        connection: to the hospital's database, after a scan.
+        cohort: what the plan asks for.
+        salt: secret random bytes, the same for as long as the manifest is to stay the same.
+
+    Raises:
+        EmptyCohortError: nothing in the index answers to the cohort.
+        OneClassError: all training patients carry the same answer.
+    """
+    folder = index.folder_of(connection)
+    images = index.labelled_images(connection, modalities=cohort.modality, column=cohort.label)
+    if folder is None or not images:
+        raise EmptyCohortError(
+            f"no indexed image is of modality {' or '.join(cohort.modality)} with a label in "
+            f"column {cohort.label!r}; {index.count_instances(connection)} images are indexed. "
+            "Scan the folder, or look at the quarantine for what was left out"
+        )
+    train, held_out = (
+        tuple(
+            _patient(images_of, cohort.positive, folder)
+            for images_of in _by_patient(image for image in images if image.partition is partition)
+        )
+        for partition in (Partition.TRAIN, Partition.HELD_OUT)
+    )
+    _check_classes(train, cohort)
+    return Selection(train, held_out, commit(images, salt))
+
+
+def read_pixels(ref: ImageRef) -> Picture:
+    """The picture of an indexed image: shape (H, W), float32 in [0, 1], bright where dense.
+
+    The bytes are those that were decoded within bounds at ingest, or nothing is decoded.
+
+    Raises:
+        PixelsError: the file is gone, or is not what was indexed.
+    """
+    try:
+        content = ref.path.read_bytes()
+    except OSError as cause:
+        raise _changed(ref, "can no longer be read") from cause
+    if sha256_text(content) != ref.content_digest:
+        raise _changed(ref, "has changed since it was indexed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # their text quotes the file
+        return picture_of(dcmread(BytesIO(content)))
+
+
+def commit(images: Iterable[Labelled], salt: bytes) -> str:
+    """The manifest's commitment, `sha256:<64 hex digits>`, whatever the order of `images`.
+
+    It binds instances, contents, labels and partitions, and tells nothing to whom the salt is
+    unknown (HMAC-SHA256 under the salt).
+
+    Raises:
+        ValueError: the salt is too short.
+    """
+    if len(salt) < MIN_SALT_BYTES:
+        raise ValueError(f"the salt has {len(salt)} bytes; at least {MIN_SALT_BYTES}")
+    lines = sorted(
+        "\0".join((i.instance, i.content_digest, i.pseudonym, i.partition, i.label)) for i in images
+    )
+    message = "\n".join(("wardround/manifest/v1", *lines)).encode()
+    return "sha256:" + hmac.new(salt, message, hashlib.sha256).hexdigest()
+
+
+def _by_patient(images: Iterable[Labelled]) -> Iterator[list[Labelled]]:
+    for _, group in groupby(images, key=lambda image: image.pseudonym):
+        yield list(group)
+
+
+def _patient(images: list[Labelled], positive: str, folder: Path) -> Patient:
+    return Patient(
+        pseudonym=images[0].pseudonym,
+        label=int(any(image.label == positive for image in images)),
+        images=tuple(
+            ImageRef(image.instance, folder / image.path, image.content_digest) for image in images
+        ),
+    )
+
+
+def _check_classes(train: tuple[Patient, ...], cohort: Cohort) -> None:
+    positives = sum(patient.label for patient in train)
+    if positives in {0, len(train)}:
+        raise OneClassError(
+            f"of {len(train)} training patients {positives} carry {cohort.positive!r} in column "
+            f"{cohort.label!r}; training needs patients of both classes at this hospital"
+        )
+
+
+def _changed(ref: ImageRef, what: str) -> PixelsError:
+    short = ref.instance.removeprefix("sha256:")[:12]
+    return PixelsError(f"indexed image {short} {what}; scan the folder again")

@@ -1,0 +1,104 @@
+"""A labels file: the table that says which answer belongs to which image.
+
+The one rule kept here: a table that cannot be understood is refused whole, with the column or line
+named, before any image is touched. Values of its cells are in no error text, since they may name
+patients. Which images exist is not known here.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hospital_node.imaging.errors import LabelsError
+from protocol.budget import Partition
+
+SPLITS: dict[str, Partition] = {
+    "train": Partition.TRAIN,
+    "training": Partition.TRAIN,
+    "test": Partition.HELD_OUT,
+    "held-out": Partition.HELD_OUT,
+    "val": Partition.HELD_OUT,
+    "validation": Partition.HELD_OUT,
+}
+"""What the words of a split column mean; what is not trained on is held out."""
+
+MAX_LABEL_CHARACTERS = 64
+"""A label is a word, not a report."""
+
+_PURPOSES = {
+    "file": "the path of each image below the folder of the labels file",
+    "patient_id": "the patient's identifier, so that no patient is dealt twice",
+    "split": "'train' or 'test' for each row",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A labels file as it was read."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, str], ...]
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Pass when the table has all of `columns`.
+
+        Raises:
+            LabelsError: it lacks one; the text says which, what was found and what to add.
+        """
+        for column in columns:
+            if column not in self.columns:
+                purpose = _PURPOSES.get(column, "the answer for each row")
+                raise LabelsError(
+                    f"{self.path.name} has no column {column!r}; found: "
+                    f"{', '.join(self.columns) or 'none'}. Add a column {column!r} with {purpose}"
+                )
+
+
+def read_table(path: Path, required: Sequence[str] = ("patient_id", "label")) -> Table:
+    """The rows of a CSV file with a header line, blanks around cells removed.
+
+    Raises:
+        LabelsError: it is missing, not CSV in UTF-8, has no rows, lacks a required column, or its
+            split column has a word that is not known.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True, restval="")
+            columns = tuple((name or "").strip() for name in reader.fieldnames or ())
+            rows = tuple(_clean(columns, row) for row in reader)
+    except FileNotFoundError as cause:
+        raise LabelsError(
+            f"{path} does not exist; put a CSV with at least {', '.join(required)} there"
+        ) from cause
+    except OSError as cause:
+        raise LabelsError(f"{path} cannot be read: {cause.strerror}") from cause
+    except (csv.Error, UnicodeDecodeError) as cause:
+        raise LabelsError(f"{path} is not CSV text in UTF-8; save it as such") from cause
+    table = Table(path, columns, rows)
+    table.require(required)
+    if not rows:
+        raise LabelsError(f"{path} has a header and no rows; add a row for each image")
+    _check_splits(table)
+    return table
+
+
+def partition_of(row: dict[str, str]) -> Partition | None:
+    """The partition a row's split asks for; none where it has no split."""
+    return SPLITS.get(row.get("split", "").lower())
+
+
+def _clean(columns: tuple[str, ...], row: dict[str | None, str]) -> dict[str, str]:
+    cells = [row[name] for name in row if name is not None]
+    return {name: (cell or "").strip() for name, cell in zip(columns, cells, strict=False)}
+
+
+def _check_splits(table: Table) -> None:
+    for line, row in enumerate(table.rows, start=2):
+        word = row.get("split", "")
+        if word and word.lower() not in SPLITS:
+            raise LabelsError(
+                f"{table.path.name}, row {line}: the split column holds a word that is not known; "
+                f"use one of {', '.join(SPLITS)}"
+            )
