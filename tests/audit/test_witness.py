@@ -1,6 +1,7 @@
 """Witnesses cosign growth, refuse forks with the evidence kept, and stop a log rolled back."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -157,11 +158,9 @@ def test_a_checkpoint_of_another_key_is_no_checkpoint(dsn, north, memory):
 def test_two_processes_of_one_witness_never_cosign_two_histories(dsn, north, memory):
     """Both go on from the same memory; the row's lock lets exactly one of two forks through."""
     outcomes: list[str] = []
-    start = threading.Barrier(2)
 
     def extend(offer: Offer) -> None:
         with memory.connection() as connection:
-            start.wait()
             try:
                 WitnessStore(connection).extend(offer, north.log.verifier)
                 outcomes.append("cosigned")
@@ -172,11 +171,27 @@ def test_two_processes_of_one_witness_never_cosign_two_histories(dsn, north, mem
         sign_checkpoint(Checkpoint(north.log.name, 4, bytes([n]) * 32), north.log) for n in (1, 2)
     ]
     threads = [threading.Thread(target=extend, args=(Offer(note, ()),)) for note in notes]
-    for thread in threads:
-        thread.start()
+    with memory.connection() as holder:
+        holder.execute("INSERT INTO witness_seen VALUES (%s, 0, '')", [north.log.name])
+        holder.commit()
+        holder.execute("SELECT 1 FROM witness_seen FOR UPDATE")
+        for thread in threads:
+            thread.start()
+        await_blocked(dsn, count=2)
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["cosigned", "refused"]
+
+
+def await_blocked(dsn: str, *, count: int) -> None:
+    """Wait until so many sessions of the witness's database wait for a lock."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE %s AND wait_event_type = %s"
+    name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+    deadline = time.monotonic() + 10
+    with psycopg.connect(dsn, autocommit=True) as watcher:
+        while watcher.execute(query, [f"{name}_w", "Lock"]).fetchone() != (count,):
+            assert time.monotonic() < deadline, "the two never met at the lock"
+            time.sleep(0.02)
 
 
 def test_a_log_restored_from_an_old_backup_is_stopped_by_what_a_witness_saw(
