@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from audit import outbox
+from audit.outbox import install
 from services.errors import ConfigurationError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -26,7 +26,7 @@ def prepare(dsn: str) -> None:
     """
     try:
         with psycopg.connect(dsn) as connection:
-            outbox.install(connection)
+            install(connection)
             for package, name in _SCHEMAS:
                 connection.execute(files(package).joinpath(name).read_bytes())
     except psycopg.OperationalError as cause:

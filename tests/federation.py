@@ -112,6 +112,13 @@ class Federation:
         size = open_checkpoint(note, membership.log).size
         return [Entry.parse(content) for content in self.centre.log.entries(0, size)]
 
+    def settle(self) -> None:
+        """Wait until the log holds all that the centre has said."""
+        with self.centre.pool.connection() as connection:
+            row = connection.execute("SELECT content FROM outbox_entry ORDER BY seq DESC LIMIT 1")
+            last = bytes(row.fetchone()[0])
+        self.centre.log.wait_witnessed(last, 60)
+
     def verify(self) -> Findings:
         """Verify the log from outside, with nothing but the consortium file and its evidence."""
         pinned = self.centre.consortium.to_bytes()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from audit.errors import AuditError
 from audit.relay import Relay
@@ -48,7 +49,7 @@ def serve(settings: CentreSettings) -> None:
     Raises:
         ConfigurationError: the address is taken, or a file or the database cannot be used.
     """
-    listener = _listen(settings)
+    listener = listen(settings)
     stop = threading.Event()
 
     def grid() -> AbstractContextManager[Grid]:
@@ -62,15 +63,16 @@ def serve(settings: CentreSettings) -> None:
         )
         relay.start()
         try:
-            _server(settings, create_app(centre, worker.submit)).run(sockets=[listener])
+            make_server(settings, create_app(centre, worker.submit)).run(sockets=[listener])
         finally:
             stop.set()
             relay.join(timeout=2.0)
 
 
-def _server(settings: CentreSettings, app: object) -> uvicorn.Server:
+def make_server(settings: CentreSettings, app: FastAPI) -> uvicorn.Server:
+    """The HTTPS server that asks every caller for a certificate and hands its name on."""
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # any ASGI application
+        app,
         http=CertifiedProtocol,
         ssl_certfile=settings.tls.certificate,
         ssl_keyfile=settings.tls.key,
@@ -83,7 +85,12 @@ def _server(settings: CentreSettings, app: object) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _listen(settings: CentreSettings) -> socket.socket:
+def listen(settings: CentreSettings) -> socket.socket:
+    """The socket of the operator's API.
+
+    Raises:
+        ConfigurationError: the address is taken, or not this machine's.
+    """
     host, port = split_address(settings.centre.listen)
     try:
         return socket.create_server((host, port))

@@ -60,7 +60,7 @@ def create_run(centre: Centre, plan_id: str) -> str:
 
 def carry_out(centre: Centre, run_id: str, open_grid: OpenGrid) -> None:
     """Take a run through all its rounds to its candidate and its evaluations, and end it."""
-    run = _load(centre, run_id)
+    run = load_run(centre, run_id)
     try:
         with open_grid() as grid:
             _carry_out(centre, run, grid)
@@ -74,8 +74,21 @@ def halt_interrupted(centre: Centre) -> tuple[str, ...]:
     with centre.pool.connection() as connection:
         left = [run.run_id for run in store.load_runs(connection) if run.state == "running"]
     for run_id in left:
-        _halt(centre, _load(centre, run_id), explanation="the coordinator stopped during the run")
+        run = load_run(centre, run_id)
+        _halt(centre, run, explanation="the coordinator stopped during the run")
     return tuple(left)
+
+
+def load_run(centre: Centre, run_id: str) -> Run:
+    """A run with its plan and its ballots.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    with centre.pool.connection() as connection:
+        stored = load_plan(connection, store.load_run(connection, run_id).plan_id)
+    ballots = tuple(SignedBallot(ballot_in(entry), entry) for entry in stored.ballots)
+    return Run(run_id, stored.plan, stored.signers, ballots)
 
 
 def _carry_out(centre: Centre, run: Run, grid: Grid) -> None:
@@ -109,10 +122,3 @@ def _end(centre: Centre, connection: Connection, run: Run, *, state: str, explan
     return store.end_run(
         connection, run.run_id, state, explanation=explanation, ended_us=centre.clock_us()
     )
-
-
-def _load(centre: Centre, run_id: str) -> Run:
-    with centre.pool.connection() as connection:
-        stored = load_plan(connection, store.load_run(connection, run_id).plan_id)
-    ballots = tuple(SignedBallot(ballot_in(entry), entry) for entry in stored.ballots)
-    return Run(run_id, stored.plan, stored.signers, ballots)

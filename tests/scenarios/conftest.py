@@ -1,4 +1,4 @@
-"""One federation for all stories: two plans are proposed and voted before the first one runs."""
+"""One federation for all stories: three plans are proposed and voted before the first one runs."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from federation import HOSPITALS, Federation, federation, small_plan
 
-from protocol.plan import Plan
+from protocol.plan import Aggregation, Plan
 
 
 @pytest.fixture(scope="session")
@@ -17,22 +17,27 @@ def people(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def plans(people: Federation) -> tuple[Plan, Plan]:
-    both = small_plan("The first plan"), small_plan("The second plan")
-    for plan in both:
+def plans(people: Federation) -> tuple[Plan, Plan, Plan]:
+    everybody = Aggregation(quorum=len(HOSPITALS), deadline_s=120)
+    made = (
+        small_plan("The first plan"),
+        small_plan("The second plan"),
+        small_plan("The plan that needs everybody", aggregation=everybody, rounds=1),
+    )
+    for plan in made:
         people.propose(plan)
         for name in HOSPITALS:
             people.vote(name, plan)
         people.activate(plan, votes=len(HOSPITALS))
-    return both
+    return made
 
 
 @pytest.fixture(scope="session")
-def first_run(people: Federation, plans: tuple[Plan, Plan]) -> str:
+def first_run(people: Federation, plans: tuple[Plan, Plan, Plan]) -> str:
     return people.run(plans[0])
 
 
 @pytest.fixture(scope="session")
-def second_run(people: Federation, plans: tuple[Plan, Plan], first_run: str) -> str:
+def second_run(people: Federation, plans: tuple[Plan, Plan, Plan], first_run: str) -> str:
     """A run that one hospital's budget no longer bears, since the first was paid from it."""
     return people.run(plans[1])

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.scenario
 
 
 def test_the_hospital_answers_politely_and_sends_nothing(
-    people: Federation, plans: tuple[Plan, Plan], second_run: str
+    people: Federation, plans: tuple[Plan, Plan, Plan], second_run: str
 ) -> None:
     answers = [
         one
@@ -39,7 +39,7 @@ def test_the_round_closes_without_it_and_says_so(people: Federation, second_run:
 
 
 def test_the_refusal_is_on_the_record_signed_by_the_hospital(
-    people: Federation, plans: tuple[Plan, Plan], second_run: str
+    people: Federation, plans: tuple[Plan, Plan, Plan], second_run: str
 ) -> None:
     refusals = [entry for entry in people.entries() if entry.type == "privacy.refused"]
     assert {(entry.producer, entry.run_id) for entry in refusals} == {("tests/west", second_run)}

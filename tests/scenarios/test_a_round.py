@@ -79,7 +79,7 @@ def test_no_hospital_works_before_the_opening_is_in_the_log(
 
 
 def test_anybody_with_the_kept_updates_gets_the_same_model_bit_for_bit(
-    people: Federation, plans: tuple[Plan, Plan], first_run: str
+    people: Federation, plans: tuple[Plan, Plan, Plan], first_run: str
 ) -> None:
     model = initial_state(plans[0].network)
     for one in people.rounds(first_run):
@@ -93,7 +93,7 @@ def test_anybody_with_the_kept_updates_gets_the_same_model_bit_for_bit(
 
 
 def test_the_cost_of_the_run_stays_below_what_was_voted(
-    people: Federation, plans: tuple[Plan, Plan], first_run: str
+    people: Federation, plans: tuple[Plan, Plan, Plan], first_run: str
 ) -> None:
     for site in people.sites.values():
         with site.pool.connection() as connection:
@@ -103,7 +103,7 @@ def test_the_cost_of_the_run_stays_below_what_was_voted(
 
 
 def test_an_order_sent_again_gets_the_same_answer_and_costs_nothing(
-    people: Federation, plans: tuple[Plan, Plan], first_run: str
+    people: Federation, plans: tuple[Plan, Plan, Plan], first_run: str
 ) -> None:
     site = people.sites["north"]
     before = people.exchange(first_run, "north", OrderKind.TRAIN, 2)

@@ -1,0 +1,98 @@
+"""The rows of a run: a round moves only as the protocol allows, and a model keeps its digest."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import psycopg
+import pytest
+
+from protocol.errors import TransitionError
+from protocol.plan import Cohort
+from protocol.round import Closing, Opening, RoundState
+from services import database
+from services.coordinator import store
+from services.database import Connection
+from services.errors import CentreError, NotFoundError
+from services.registry.plans import default_plan
+from services.registry.store import insert_plan, load_plan
+
+COHORT = Cohort(modality=("DX",), label="label", positive="1", minimum_patients=50)
+PLAN = default_plan("centre", sites=("north", "south"), cohort=COHORT, expires_us=1)
+NOTHING = "sha256:" + 64 * "0"
+OPENING = Opening(
+    plan_id=PLAN.id,
+    run_id="run",
+    round=1,
+    sites=("north",),
+    model_digest=NOTHING,
+    layout_digest=NOTHING,
+    deadline_us=5,
+)
+CLOSING = Closing(
+    plan_id=PLAN.id,
+    run_id="run",
+    round=1,
+    participants=(),
+    update_digests=(),
+    exclusions=(),
+    rule="fedavg",
+    quorum=1,
+    aggregate_digest=None,
+)
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[Connection]:
+    database.prepare(dsn)
+    database.prepare(dsn)  # a second start changes nothing
+    with psycopg.connect(dsn) as opened:
+        assert insert_plan(opened, PLAN, proposed_us=1)
+        assert not insert_plan(opened, PLAN, proposed_us=2)
+        digest = store.save_model(opened, np.zeros(3, "<f4"))
+        store.insert_run(opened, "run", PLAN.id, model_digest=digest, created_us=1)
+        store.insert_round(opened, "run", 1, changed_us=1)
+        yield opened
+
+
+def test_a_plan_comes_back_as_it_went_in(connection: Connection) -> None:
+    stored = load_plan(connection, PLAN.id)
+    assert (stored.plan, stored.state) == (PLAN, "proposed")
+
+
+def test_a_round_ends_once(connection: Connection) -> None:
+    store.open_round(connection, OPENING, changed_us=2)
+    store.end_round(connection, CLOSING, RoundState.CLOSED, changed_us=3)
+    with pytest.raises(TransitionError):
+        store.end_round(connection, CLOSING, RoundState.ABANDONED, changed_us=4)
+    (stored,) = store.load_rounds(connection, "run")
+    assert (stored.state, stored.opening, stored.closing) == ("closed", OPENING, CLOSING)
+
+
+def test_a_round_that_was_not_opened_does_not_close(connection: Connection) -> None:
+    with pytest.raises(TransitionError):
+        store.end_round(connection, CLOSING, RoundState.CLOSED, changed_us=2)
+
+
+def test_a_run_ends_once(connection: Connection) -> None:
+    assert store.end_run(connection, "run", "halted", explanation="x", ended_us=2)
+    assert not store.end_run(connection, "run", "completed", explanation="", ended_us=3)
+    assert store.load_run(connection, "run").state == "halted"
+
+
+def test_an_update_is_taken_once_and_keeps_its_place(connection: Connection) -> None:
+    for value, site in enumerate(("south", "north")):
+        packed = np.full(3, value, "<f4")
+        store.insert_update(connection, OPENING, site=site, packed=packed, receipt=b"r")
+    kept = store.load_updates(connection, "run", 1)
+    assert [(site, packed[0]) for site, packed in kept] == [("south", 0.0), ("north", 1.0)]
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        store.insert_update(connection, OPENING, site="north", packed=kept[0][1], receipt=b"r")
+
+
+def test_a_damaged_model_is_not_loaded(connection: Connection) -> None:
+    digest = store.save_model(connection, np.ones(3, "<f4"))
+    connection.execute("UPDATE models SET packed = %s WHERE digest = %s", (bytes(12), digest))
+    with pytest.raises(CentreError, match="is damaged"):
+        store.load_model(connection, digest)
+    with pytest.raises(NotFoundError):
+        store.load_model(connection, NOTHING)
