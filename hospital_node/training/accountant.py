@@ -40,6 +40,9 @@ def epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:
 
     Guarantee: all of them together are (ε, δ)-differentially private with one patient added or
     removed (Mironov 2017, Prop. 1; Balle et al. 2020, Thm 21).
+
+    Raises:
+        PrivacyError: a sample rate is no probability.
     """
     return _to_epsilon(_divergences(mechanisms), delta)
 
@@ -111,6 +114,8 @@ def _divergences(mechanisms: Iterable[Mechanism]) -> NDArray[np.float64]:
 @lru_cache(maxsize=4096)
 def _divergence(sample_rate: float, noise_multiplier: float) -> NDArray[np.float64]:
     """Rényi divergence of one step at each of `ORDERS`."""
+    if not 0 <= sample_rate <= 1:
+        raise PrivacyError(f"sample rate {sample_rate}: expected a probability, 0 to 1")
     if noise_multiplier < NOISE_FLOOR:
         return np.full(len(ORDERS), np.inf)
     values = rdp.compute_rdp(

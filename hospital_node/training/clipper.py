@@ -29,14 +29,12 @@ def clip_rows(gradients: Gradients, max_norm: float) -> Gradients:
     Zero and not an error: whether a patient's gradient overflowed is that patient's secret, and one
     NaN let through would turn every weight to NaN. Shape (P, D).
     """
-    finite = np.isfinite(gradients).all(axis=1, keepdims=True)
-    rows = np.where(finite, gradients, 0.0)
-    # A row of magnitude m is m times a row whose norm cannot overflow.
-    magnitudes = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
-    scaled = rows / np.where(magnitudes > 0, magnitudes, 1.0)
-    norms = np.sqrt(np.square(scaled).sum(axis=1, keepdims=True))
-    lengths = np.minimum(magnitudes, max_norm / np.maximum(norms, 1.0))
-    return np.asarray(scaled * lengths, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.sqrt(np.einsum("pd,pd->p", gradients, gradients))
+    usable = np.isfinite(norms)
+    rows = gradients if usable.all() else np.where(usable[:, None], gradients, 0.0)
+    factors = max_norm / np.maximum(np.where(usable, norms, 0.0), max_norm)
+    return np.asarray(rows * factors[:, None], dtype=np.float64)
 
 
 def clipped_sum(gradients: Gradients, max_norm: float) -> BoundedSum:

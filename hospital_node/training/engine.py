@@ -56,6 +56,9 @@ class HeadEngine:
         labels = np.repeat(self._labels[draw.patients], draw.counts)
         errors = (Head.from_flat(parameters).probabilities(features) - labels) * is_finite
         errors /= np.repeat(draw.counts, draw.counts)
-        rows = np.concatenate([features, np.ones((features.shape[0], 1))], axis=1)
         starts = np.cumsum(draw.counts) - draw.counts
-        return np.add.reduceat(rows * errors[:, None], starts, axis=0)
+        slopes = features * errors.astype(np.float32)[:, None]
+        gradients = np.empty((draw.patients.size, parameters.size))
+        gradients[:, :-1] = np.add.reduceat(slopes, starts, axis=0)
+        gradients[:, -1] = np.add.reduceat(errors, starts)
+        return gradients

@@ -122,7 +122,7 @@ class Head:
 
     def probabilities(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """The probability of the positive class for features of shape (..., F). Shape (...)."""
-        logits = features @ self.weight + self.bias
+        logits = (features @ self.weight.astype(features.dtype)).astype(np.float64) + self.bias
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float64)
 
 

@@ -67,6 +67,12 @@ def test_no_noise_has_no_bound() -> None:
     assert epsilon([a_cost(0.5, 0, 1)], 1e-5) == float("inf")
 
 
+@pytest.mark.parametrize("rate", [-0.1, 1.5])
+def test_a_sample_rate_that_is_no_probability_has_no_epsilon(rate: float) -> None:
+    with pytest.raises(PrivacyError, match="expected a probability"):
+        epsilon([a_cost(rate, 1, 1)], 1e-5)
+
+
 costs = st.builds(
     a_cost, st.sampled_from([0.05, 0.5, 1.0]), st.sampled_from([0.8, 3.0, 12.0]), st.integers(1, 50)
 )
