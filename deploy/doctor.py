@@ -128,7 +128,7 @@ def _consortium(settings: Any) -> Iterator[Finding]:
     """The membership record can be read, and knows this party's key."""
     try:
         membership = Membership.read(settings.consortium)
-        signer = load_signer(getattr(settings.keys, "event", settings.keys.log))
+        signer = load_signer(_own_key(settings))
     except (SettingsError, AuditError) as fault:
         yield Finding("consortium", str(fault))
         return
@@ -143,6 +143,13 @@ def _consortium(settings: Any) -> Iterator[Finding]:
         )
 
 
+def _own_key(settings: Any) -> Path:
+    """The key by which the consortium knows this party."""
+    keys = settings.keys
+    path: Path = keys.event if hasattr(keys, "event") else keys.log
+    return path
+
+
 def _database(settings: Any) -> Iterator[Finding]:
     try:
         with psycopg.connect(
@@ -151,7 +158,7 @@ def _database(settings: Any) -> Iterator[Finding]:
             version = connection.info.server_version
             row = connection.execute("SHOW fsync").fetchone()
     except psycopg.Error as cause:
-        first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        first = " ".join(str(cause).split()) or type(cause).__name__
         yield Finding("database", f"{first}; check that PostgreSQL runs and database.dsn is right")
         return
     if row == ("on",):

@@ -179,7 +179,7 @@ def _execute(dsn: str, statements: tuple[sql.Composed, ...]) -> None:
             for statement in statements:
                 connection.execute(statement)
     except psycopg.Error as cause:
-        first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        first = " ".join(str(cause).split()) or type(cause).__name__
         raise DatabaseError(
             f"PostgreSQL answered: {first}. Check the DSN, and that its role may create roles "
             "and databases"

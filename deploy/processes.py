@@ -168,3 +168,8 @@ def _at_once() -> bool:
 def all_of(household: Household) -> Sequence[Process]:
     """Every process of the household, in the order of starting."""
     return [process for wave in household.waves for process in wave]
+
+
+if __name__ == "__main__":
+    # A container's health check: `python -m deploy.processes STATE` is 0 while the household is up.
+    sys.exit(not is_up(Path(sys.argv[1])))

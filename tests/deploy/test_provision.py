@@ -186,7 +186,10 @@ def test_every_partys_file_is_read_by_its_own_settings(tmp_path: Path) -> None:
     files = {
         "audit": (AuditSettings, audit_settings(ADDRESSES, "postgresql://a")),
         "centre": (CentreSettings, centre_settings("centre", ADDRESSES, "postgresql://c")),
-        "north": (NodeSettings, node_settings(north, ADDRESSES, "postgresql://n")),
+        "north": (
+            NodeSettings,
+            node_settings(north, ADDRESSES, "postgresql://n", bundle_digest="sha256:" + "0" * 64),
+        ),
     }
     for name, (model, content) in files.items():
         path = tmp_path / name / "settings.toml"
