@@ -34,12 +34,9 @@ def main() -> int:
     _log_as_json()
     try:
         serve(read_settings(arguments.config, CentreSettings))
-    except (SettingsError, ConfigurationError) as fault:
-        print(fault, file=sys.stderr)
-        return 3
-    except (CentreError, AuditError) as fault:
-        print(fault, file=sys.stderr)
-        return 1
+    except (SettingsError, CentreError, AuditError) as fault:
+        print(f"coordinator: {fault}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -74,6 +71,7 @@ def make_server(settings: CentreSettings, app: FastAPI) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http=CertifiedProtocol,
+        ws="none",
         ssl_certfile=settings.tls.certificate,
         ssl_keyfile=settings.tls.key,
         ssl_ca_certs=str(settings.tls.ca),

@@ -23,7 +23,10 @@ from services.coordinator.intake import Intake, Taken
 from services.coordinator.orders import Run, Warrant, await_warrant, orders_for
 
 GATHER_S = 60.0
-"""How long a round waits for sites to come on line before it opens with those it has."""
+"""How long a round waits for a quorum to come on line before it opens with those it has."""
+
+STRAGGLER_S = 10.0
+"""How long it waits for the others once a quorum is there."""
 
 _log = structlog.get_logger(__name__)
 
@@ -80,9 +83,12 @@ def abandon_open_rounds(centre: Centre, run: Run, *, explanation: str) -> None:
 
 def _gather(run: Run, grid: Grid) -> tuple[str, ...]:
     """The signers on line, once all are or the wait is over."""
-    waited_s, limit_s = 0.0, min(GATHER_S, float(run.plan.aggregation.deadline_s))
+    waited_s, aggregation = 0.0, run.plan.aggregation
     while True:
-        present = tuple(site for site in run.signers if site in grid.sites())
+        on_line = grid.sites()
+        present = tuple(site for site in run.signers if site in on_line)
+        patience_s = STRAGGLER_S if len(present) >= aggregation.quorum else GATHER_S
+        limit_s = min(patience_s, float(aggregation.deadline_s))
         if len(present) == len(run.signers) or waited_s >= limit_s:
             return present
         time.sleep(0.5)
