@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from audit.settings import SettingsError
+from audit.settings import DSN_VARIABLE, SettingsError
 from deploy.certificates import Authority
 from deploy.demo_options import MARKER, DemoOptions
 from deploy.enrolment import Enrolment, Party, enrol
@@ -38,6 +38,7 @@ from services.coordinator.bundle import fab_digest
 CONSORTIUM = "demo"
 AUDIT = "audit"
 CENTRE = "centre"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LOOPBACK = ("localhost", "127.0.0.1")
 
 
@@ -204,5 +205,10 @@ def _free_addresses() -> Addresses:
 
 
 def environment() -> dict[str, str]:
-    """What the demo's processes see: not the DSN of whoever started it."""
-    return {key: value for key, value in os.environ.items() if key != "WARDROUND_DSN"}
+    """What the demo's processes see: not the DSN of whoever started it, and one thread each.
+
+    A dozen processes share this machine; where each takes every core for its arithmetic, they
+    mostly wait for one another (drawing the images takes five times as long).
+    """
+    inherited = {key: value for key, value in os.environ.items() if key != DSN_VARIABLE}
+    return {**inherited, **dict.fromkeys(_THREAD_VARIABLES, "1")}

@@ -32,6 +32,7 @@ _PATIENCE_S = 60.0
 """For what is on its way through outbox, relay, log and witnesses."""
 
 _POLL_S = 0.1
+_FAULTS_SHOWN = 5
 _DEADLINE_S = 600
 """Of a round; on a laptop the first one reads every image through the backbone."""
 
@@ -164,8 +165,18 @@ def verify(cast: Cast, evidence: Path) -> None:
         outcome = cast.runner.attempt([Errand("verify", command)])["verify"]
         last = outcome.output.strip().splitlines()[-1:]
         if outcome.status != 0:
-            raise VerificationError(f"the evidence does not verify:\n{outcome.output}")
+            raise VerificationError(_verdict(outcome.output, evidence))
         act.outcome = " ".join(last)
+
+
+def _verdict(output: str, evidence: Path) -> str:
+    """The first faults of a report, and where the rest is."""
+    faults = [line for line in output.splitlines() if line.startswith("FAULT")]
+    shown = "\n".join(f"  {line}" for line in faults[:_FAULTS_SHOWN])
+    return (
+        f"the evidence does not verify; {len(faults)} faults, the first of them:\n{shown}\n"
+        f"  all of them: python -m audit verify {evidence}"
+    )
 
 
 def _plan(options: DemoOptions, question: Question) -> Plan:
