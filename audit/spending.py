@@ -78,7 +78,7 @@ class Spending:
         if self.trust.members.get(entry.producer) != body["site"]:
             yield f"a charge of {body['site']!r} signed by {entry.producer}"
         mechanism = mechanism_of(body["mechanism"])
-        key = (entry.producer, str(body["cohort"]), str(body["partition"]))
+        key = (entry.producer, str(body["account"]), str(body["partition"]))
         ledger = self._ledgers.setdefault(key, _Ledger())
         ledger.composition.add(mechanism)
         ledger.charges += 1

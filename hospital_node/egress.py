@@ -12,7 +12,7 @@ from hospital_node.errors import EgressError
 from hospital_node.ledger import Ledger
 from protocol.ballot import Ballot
 from protocol.bounds import largest_norm
-from protocol.budget import Charge, Partition, Purpose
+from protocol.budget import Charge, Partition, Purpose, account_of
 from protocol.catalogue import layout_of
 from protocol.errors import LayoutError
 from protocol.plan import Plan
@@ -37,8 +37,10 @@ def check_update(plan: Plan, ballot: Ballot, *, update: Packed, start: Packed) -
         raise EgressError(f"the update has norm {norm:.3g}; training makes at most {bound:.3g}")
 
 
-def find_charge(connection: Connection, ledger: Ledger, *, plan: Plan, opening: Opening) -> Charge:
-    """The committed charge that pays for this round.
+def find_charge(
+    connection: Connection, ledger: Ledger, *, site: str, plan: Plan, opening: Opening
+) -> Charge:
+    """The committed charge with which `site` pays for this round.
 
     `connection` must not be the one that made the charge: what is seen from outside is committed.
 
@@ -46,7 +48,7 @@ def find_charge(connection: Connection, ledger: Ledger, *, plan: Plan, opening: 
         EgressError: there is none, or it pays for less than the round.
         LedgerError: the ledger does not hold together.
     """
-    for charge in ledger.charges(connection, plan.cohort.digest, Partition.TRAIN):
+    for charge in ledger.charges(connection, account_of(site), Partition.TRAIN):
         about = (charge.plan_id, charge.run_id, charge.round, charge.purpose)
         if about == (opening.plan_id, opening.run_id, opening.round, Purpose.TRAINING):
             if charge.mechanism.steps < plan.optimiser.local_steps:

@@ -25,7 +25,7 @@ from hospital_node.training.randomness import Randomness
 from hospital_node.training.release import ScoreCounts, counting, noised_score_counts
 from hospital_node.training.train import train_alone
 from protocol import events
-from protocol.budget import Charge, Partition, Purpose
+from protocol.budget import Charge, Partition, Purpose, account_of
 from protocol.events import Event
 from protocol.plan import Plan
 from protocol.record import decimal_text
@@ -106,7 +106,7 @@ def _claim(
         access = Access(
             work_id=f"{candidate.run_id}/evaluate",
             site=site.name,
-            cohort=admitted.plan.cohort.digest,
+            account=account_of(site.name),
             plan_id=admitted.plan.id,
             run_id=candidate.run_id,
             round=0,
@@ -163,7 +163,7 @@ def _report(
     )
     alone = train_alone(plan, groups.train, mechanism=mechanism, randomness=randomness)
     with site.pool.connection() as connection:
-        charges = site.ledger.charges(connection, plan.cohort.digest, Partition.TRAIN)
+        charges = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)
     mine = [charge.mechanism for charge in charges if charge.plan_id == plan.id]
     return {
         "site": site.name,

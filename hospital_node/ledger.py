@@ -48,8 +48,8 @@ class Access:
     """Names this execution. Asking twice under one name is one charge; doing the work twice is two
     names and two charges."""
     site: str
-    cohort: str
-    """Digest of the plan's Cohort: the account."""
+    account: str
+    """`account_of` the hospital."""
     plan_id: str
     run_id: str
     round: int
@@ -129,8 +129,8 @@ class Ledger:
                 something else.
         """
         with connection.transaction():
-            _lock_account(connection, access.cohort, access.partition)
-            rows = self._read(connection, access.cohort, access.partition)
+            _lock_account(connection, access.account, access.partition)
+            rows = self._read(connection, access.account, access.partition)
             made = next((row for row in rows if row.work_id == access.work_id), None)
             if made is not None:
                 return _same_work(made.charge, access)
@@ -143,40 +143,40 @@ class Ledger:
             return charge
 
     def spent(
-        self, connection: Connection[Any], cohort: str, *, partition: Partition, delta: str
+        self, connection: Connection[Any], account: str, *, partition: Partition, delta: str
     ) -> float:
         """ε at `delta` of everything charged to an account so far.
 
         Raises:
             LedgerError: the stored rows do not hold together.
         """
-        rows = self._read(connection, cohort, partition)
+        rows = self._read(connection, account, partition)
         return epsilon([row.charge.mechanism for row in rows], float(delta))
 
     def charges(
-        self, connection: Connection[Any], cohort: str, partition: Partition
+        self, connection: Connection[Any], account: str, partition: Partition
     ) -> tuple[Charge, ...]:
         """Every charge to an account, oldest first.
 
         Raises:
             LedgerError: the stored rows do not hold together.
         """
-        return tuple(row.charge for row in self._read(connection, cohort, partition))
+        return tuple(row.charge for row in self._read(connection, account, partition))
 
     def preview(
         self,
         connection: Connection[Any],
-        cohort: str,
+        account: str,
         *,
         mechanisms: Sequence[Mechanism],
         delta: str,
     ) -> Preview:
-        """What a plan that uses `mechanisms` would cost the training patients of `cohort`.
+        """What a plan that uses `mechanisms` would cost the account's training patients.
 
         Raises:
             LedgerError: the stored rows do not hold together.
         """
-        rows = self._read(connection, cohort, Partition.TRAIN)
+        rows = self._read(connection, account, Partition.TRAIN)
         before = [row.charge.mechanism for row in rows]
         return Preview(
             spent=epsilon(before, float(delta)),
@@ -190,18 +190,20 @@ class Ledger:
             return self._policy.release_evaluation.epsilon_cap
         return self._policy.epsilon_cap
 
-    def _read(self, connection: Connection[Any], cohort: str, partition: Partition) -> list["_Row"]:
+    def _read(
+        self, connection: Connection[Any], account: str, partition: Partition
+    ) -> list["_Row"]:
         # One statement, so that one snapshot: a charge committed in between cannot look like a
         # row that was removed by hand.
         stored = connection.execute(
             """
             SELECT account.charges, row.number, row.plan_id, row.work_id, row.charge, row.entry
             FROM ledger_account AS account
-            FULL JOIN ledger_charge AS row USING (cohort, partition)
-            WHERE cohort = %s AND partition = %s
+            FULL JOIN ledger_charge AS row USING (account, partition)
+            WHERE account = %s AND partition = %s
             ORDER BY row.number
             """,
-            (cohort, partition.value),
+            (account, partition.value),
         ).fetchall()
         counted = (stored[0][0] or 0) if stored else 0
         numbers = [number for _, number, *_ in stored if number is not None]
@@ -210,8 +212,8 @@ class Ledger:
                 f"the ledger has {len(numbers)} charges of an account that counts {counted}: rows "
                 "were removed or added by hand; restore the database or rebuild it from the log"
             )
-        account = (cohort, partition.value)
-        return [self._checked(row, account) for _, *row in stored if row[0] is not None]
+        key = (account, partition.value)
+        return [self._checked(row, key) for _, *row in stored if row[0] is not None]
 
     def _checked(self, stored: Sequence[Any], account: tuple[str, str]) -> "_Row":
         """The row, if it says in all its columns what this hospital signed."""
@@ -222,7 +224,7 @@ class Ledger:
             entry.verify(self._verifier)
         except (RecordError, AuditError) as cause:
             raise LedgerError(f"charge {number} of the ledger is not as signed: {cause}") from cause
-        columns = (charge.cohort, charge.partition.value, charge.plan_id)
+        columns = (charge.account, charge.partition.value, charge.plan_id)
         if columns != (*account, plan_id) or entry.body != charge.to_json():
             raise LedgerError(
                 f"charge {number} of the ledger differs from its signed entry; it was edited by "
@@ -248,7 +250,7 @@ class Ledger:
         mechanisms = [*(row.charge.mechanism for row in rows), access.mechanism]
         return Charge(
             site=access.site,
-            cohort=access.cohort,
+            account=access.account,
             partition=access.partition,
             purpose=access.purpose,
             plan_id=access.plan_id,
@@ -288,20 +290,20 @@ def _written_epsilon(mechanisms: Sequence[Mechanism], delta: str) -> str:
     return decimal_text(value.quantize(step, rounding=ROUND_CEILING))
 
 
-def _lock_account(connection: Connection[Any], cohort: str, partition: Partition) -> None:
+def _lock_account(connection: Connection[Any], account: str, partition: Partition) -> None:
     """Hold the account's row until the transaction ends; whoever comes second waits here."""
-    account = (cohort, partition.value)
+    key = (account, partition.value)
     connection.execute(
         """
-        INSERT INTO ledger_account (cohort, partition, charges)
+        INSERT INTO ledger_account (account, partition, charges)
         VALUES (%s, %s, 0)
         ON CONFLICT DO NOTHING
         """,
-        account,
+        key,
     )
     connection.execute(
-        "SELECT charges FROM ledger_account WHERE cohort = %s AND partition = %s FOR UPDATE",
-        account,
+        "SELECT charges FROM ledger_account WHERE account = %s AND partition = %s FOR UPDATE",
+        key,
     )
 
 
@@ -310,11 +312,11 @@ def _insert(
 ) -> None:
     connection.execute(
         """
-        INSERT INTO ledger_charge (cohort, partition, number, plan_id, work_id, charge, entry)
+        INSERT INTO ledger_charge (account, partition, number, plan_id, work_id, charge, entry)
         VALUES (%s, %s, %s, %s, %s, %s, %s)
         """,
         (
-            charge.cohort,
+            charge.account,
             charge.partition.value,
             number,
             charge.plan_id,
@@ -324,6 +326,6 @@ def _insert(
         ),
     )
     connection.execute(
-        "UPDATE ledger_account SET charges = %s WHERE cohort = %s AND partition = %s",
-        (number, charge.cohort, charge.partition.value),
+        "UPDATE ledger_account SET charges = %s WHERE account = %s AND partition = %s",
+        (number, charge.account, charge.partition.value),
     )

@@ -3,26 +3,26 @@
 
 CREATE TABLE IF NOT EXISTS ledger_charge (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    cohort text NOT NULL,
+    account text NOT NULL,
     partition text NOT NULL CHECK (partition IN ('train', 'held-out')),
     number integer NOT NULL CHECK (number >= 1),
     plan_id text NOT NULL,
     work_id text NOT NULL UNIQUE,
     charge bytea NOT NULL,
     entry bytea NOT NULL,
-    UNIQUE (cohort, partition, number)
+    UNIQUE (account, partition, number)
 );
 COMMENT ON TABLE ledger_charge IS
     'Written by the ledger in the transaction that also appends the event privacy.charged to the '
     'outbox. charge holds the canonical bytes of the charge, entry the signed log entry about it; '
-    'number counts the charges of one account (cohort and partition) from 1; work_id names the one '
+    'number counts the charges of one account and partition from 1; work_id names the one '
     'piece of work that was paid for.';
 
 CREATE TABLE IF NOT EXISTS ledger_account (
-    cohort text NOT NULL,
+    account text NOT NULL,
     partition text NOT NULL,
     charges integer NOT NULL CHECK (charges >= 0),
-    PRIMARY KEY (cohort, partition)
+    PRIMARY KEY (account, partition)
 );
 COMMENT ON TABLE ledger_account IS
     'Written by the ledger with every charge. Its row is the lock under which an account is read '

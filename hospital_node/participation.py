@@ -25,7 +25,7 @@ from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.randomness import Randomness
 from hospital_node.training.train import train_steps
 from protocol import events
-from protocol.budget import Charge, Partition, Purpose
+from protocol.budget import Charge, Partition, Purpose, account_of
 from protocol.catalogue import layout_of
 from protocol.errors import ProtocolError
 from protocol.events import Event
@@ -102,7 +102,7 @@ def _charge(
     access = Access(
         work_id=f"{opening.run_id}/{opening.round}/train",
         site=site.name,
-        cohort=plan.cohort.digest,
+        account=account_of(site.name),
         plan_id=plan.id,
         run_id=opening.run_id,
         round=opening.round,
@@ -145,7 +145,9 @@ def _over_budget(
 def _send(site: Site, admitted: Admitted, opening: Opening, *, update: Packed) -> bytes:
     """The answer with its receipt, kept together with the event that says what leaves."""
     with site.pool.connection() as connection:
-        charge = egress.find_charge(connection, site.ledger, plan=admitted.plan, opening=opening)
+        charge = egress.find_charge(
+            connection, site.ledger, site=site.name, plan=admitted.plan, opening=opening
+        )
         sent = Sent(
             plan_id=opening.plan_id,
             run_id=opening.run_id,

@@ -121,11 +121,16 @@ def load_answer(connection: Connection, task: Task) -> StoredAnswer | None:
 
 
 def load_accounts(connection: Connection) -> tuple[tuple[str, Partition], ...]:
-    """The ledger's accounts that were ever charged: cohort and partition."""
+    """The ledger's accounts that were ever charged, and their partitions."""
     rows = connection.execute(
-        "SELECT cohort, partition FROM ledger_account WHERE charges > 0 ORDER BY cohort, partition"
+        """
+        SELECT account, partition
+        FROM ledger_account
+        WHERE charges > 0
+        ORDER BY account, partition
+        """
     ).fetchall()
-    return tuple((cohort, Partition(partition)) for cohort, partition in rows)
+    return tuple((account, Partition(partition)) for account, partition in rows)
 
 
 def save_report(

@@ -29,12 +29,12 @@ def budget_view(site: Site) -> list[dict[str, Any]]:
     """What every account has been charged."""
     with site.pool.connection() as connection:
         accounts = [
-            site.ledger.charges(connection, cohort, partition)
-            for cohort, partition in store.load_accounts(connection)
+            site.ledger.charges(connection, account, partition)
+            for account, partition in store.load_accounts(connection)
         ]
     return [
         {
-            "cohort": charges[-1].cohort,
+            "account": charges[-1].account,
             "patients": str(charges[-1].partition),
             "charges": len(charges),
             "epsilon": float(charges[-1].epsilon),

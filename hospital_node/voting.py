@@ -23,7 +23,7 @@ from hospital_node.training.accountant import calibrate
 from hospital_node.training.release import counting, noised_count
 from protocol import events
 from protocol.ballot import Ballot, Choice
-from protocol.budget import Mechanism, Partition, Purpose
+from protocol.budget import Mechanism, Partition, Purpose, account_of
 from protocol.errors import ProtocolError
 from protocol.events import Kind
 from protocol.plan import Plan
@@ -108,7 +108,7 @@ def _count(connection: Connection, site: Site, plan: Plan, *, patients: int) -> 
     access = Access(
         work_id=f"{plan.id}/count",
         site=site.name,
-        cohort=plan.cohort.digest,
+        account=account_of(site.name),
         plan_id=plan.id,
         run_id="",
         round=0,
@@ -162,7 +162,7 @@ def _check_budget(connection: Connection, site: Site, plan: Plan, *, ballot: Bal
         steps=plan.total_steps,
     )
     preview: Preview = site.ledger.preview(
-        connection, plan.cohort.digest, mechanisms=(training,), delta=plan.privacy.delta
+        connection, account_of(site.name), mechanisms=(training,), delta=plan.privacy.delta
     )
     if not preview.is_affordable:
         raise VoteError(
@@ -182,7 +182,7 @@ def _cast(connection: Connection, site: Site, plan: Plan, *, ballot: Ballot, sal
 def _standing(connection: Connection, plan: Plan, site: Site) -> ProposedPlan:
     cast = store.load_ballot(connection, plan.id)
     spent = site.ledger.spent(
-        connection, plan.cohort.digest, partition=Partition.TRAIN, delta=plan.privacy.delta
+        connection, account_of(site.name), partition=Partition.TRAIN, delta=plan.privacy.delta
     )
     return ProposedPlan(
         plan=plan,

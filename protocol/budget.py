@@ -9,11 +9,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from protocol.record import DecimalText, Digest, Name, Record
+from protocol.record import (
+    DecimalText,
+    Digest,
+    Name,
+    Record,
+    canonical_bytes,
+    sha256_text,
+)
 
 
 class Partition(StrEnum):
-    """Disjoint groups of a cohort's patients; ε composes within one and not across."""
+    """Disjoint groups of an account's patients; ε composes within one and not across."""
 
     TRAIN = "train"
     HELD_OUT = "held-out"
@@ -32,6 +39,15 @@ class Mechanism(Record):
     steps: Annotated[int, Field(ge=1)]
 
 
+def account_of(site: str) -> Digest:
+    """The account that every access to a hospital's patients is charged to.
+
+    It is named by the hospital alone. An account named by what a plan asks for could be opened
+    anew, over the same patients, by a plan that asks for them in other words.
+    """
+    return sha256_text(canonical_bytes({"account": "wardround/account/v1", "site": site}))
+
+
 class Purpose(StrEnum):
     """Why patients' data was touched."""
 
@@ -44,8 +60,8 @@ class Charge(Record):
     """One committed line of a hospital's ledger."""
 
     site: Name
-    cohort: Digest
-    """Digest of the plan's Cohort: the ledger's account."""
+    account: Digest
+    """The ledger's account: `account_of` the site."""
     partition: Partition
     purpose: Purpose
     plan_id: Digest

@@ -21,7 +21,7 @@ from audit.merkle import leaf_hash, root_of
 from audit.note import Algorithm, Signer
 from protocol import events
 from protocol.ballot import Ballot, Choice, Rule
-from protocol.budget import Charge, Mechanism, Partition, Purpose
+from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
 from protocol.consortium import Consortium, Member, Role
 from protocol.plan import (
     Aggregation,
@@ -137,7 +137,7 @@ class Story:
         spent.add(SampledGaussian(SAMPLE_RATE, NOISE, STEPS))
         body = Charge(
             site=site,
-            cohort=sha256_text(self.plan.cohort.to_bytes()),
+            account=account_of(site),
             partition=Partition.TRAIN,
             purpose=Purpose.TRAINING,
             plan_id=self.plan.id,

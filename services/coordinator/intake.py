@@ -18,11 +18,10 @@ from audit.errors import AuditError
 from audit.note import Verifier
 from audit.refusal import LogUnavailableError
 from protocol.bounds import largest_norm
-from protocol.budget import Charge, Partition, Purpose
+from protocol.budget import Charge, Partition, Purpose, account_of
 from protocol.catalogue import layout_of
 from protocol.errors import ProtocolError
 from protocol.events import Kind
-from protocol.record import sha256_text
 from protocol.round import Answer, Exclusion, Opening, OrderKind, Reason, Sent, Verdict
 from protocol.update import Packed, check_packed, packed_digest
 from services.centre import Centre
@@ -150,12 +149,12 @@ class Intake:
         mechanism = charge.mechanism
         found = (
             (charge.plan_id, charge.run_id, charge.round),
-            (charge.purpose, charge.partition, charge.cohort),
+            (charge.purpose, charge.partition, charge.account),
             (mechanism.sample_rate, mechanism.noise_multiplier, mechanism.steps),
         )
         expected = (
             (opening.plan_id, opening.run_id, opening.round),
-            (Purpose.TRAINING, Partition.TRAIN, sha256_text(plan.cohort.to_bytes())),
+            (Purpose.TRAINING, Partition.TRAIN, account_of(charge.site)),
             (terms.sample_rate, terms.noise_multiplier, plan.optimiser.local_steps),
         )
         if found != expected:

@@ -19,10 +19,10 @@ from hospital_node.errors import LedgerError
 from hospital_node.ledger import Access, Ledger, OverBudget
 from hospital_node.policy import Policy
 from hospital_node.training.accountant import epsilon
-from protocol.budget import Charge, Mechanism, Partition, Purpose
+from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
 
 PLAN = a_plan()
-COHORT = PLAN.cohort.digest
+ACCOUNT = account_of("amber")
 ROUND = Mechanism(sample_rate="0.25", noise_multiplier="3.6", steps=20)
 
 Connection = psycopg.Connection[Any]
@@ -45,7 +45,7 @@ def an_access(work_id: str, **changes: object) -> Access:
     access = Access(
         work_id=work_id,
         site="amber",
-        cohort=COHORT,
+        account=ACCOUNT,
         plan_id=PLAN.id,
         run_id="run-1",
         round=1,
@@ -91,7 +91,7 @@ def test_charges_compose_over_plans_and_runs_and_never_start_anew(connection: Co
     assert float(second.epsilon) == pytest.approx(epsilon([ROUND] * 2, 1e-5), abs=2e-6)
     assert float(second.epsilon) >= epsilon([ROUND] * 2, 1e-5)
     # A new process, as after a restart.
-    spent = a_ledger().spent(connection, COHORT, partition=Partition.TRAIN, delta="0.00001")
+    spent = a_ledger().spent(connection, ACCOUNT, partition=Partition.TRAIN, delta="0.00001")
     assert spent == pytest.approx(epsilon([ROUND] * 2, 1e-5))
 
 
@@ -166,7 +166,7 @@ def test_held_out_patients_and_other_cohorts_have_accounts_of_their_own(
     book = a_ledger()
     book.charge(connection, an_access("a"))
     held_out = charged(book.charge(connection, an_access("b", partition=Partition.HELD_OUT)))
-    foreign = charged(book.charge(connection, an_access("c", cohort=a_plan(rounds=9).id)))
+    foreign = charged(book.charge(connection, an_access("c", account=a_plan(rounds=9).id)))
     alone = pytest.approx(epsilon([ROUND], 1e-5), abs=2e-6)
     assert float(held_out.epsilon) == alone
     assert float(foreign.epsilon) == alone
@@ -215,14 +215,16 @@ def test_the_database_refuses_to_change_or_remove_a_charge(
 
 
 def cheaper(connection: Connection) -> bytes:
-    charge = a_ledger().charges(connection, COHORT, Partition.TRAIN)[0]
+    charge = a_ledger().charges(connection, ACCOUNT, Partition.TRAIN)[0]
     cheap = charge.mechanism.model_copy(update={"noise_multiplier": "36"})
     return charge.model_copy(update={"mechanism": cheap}).to_bytes()
 
 
 EDITS = {
     "a charge made cheaper": ("UPDATE ledger_charge SET charge = %(cheaper)s WHERE number = 1"),
-    "a charge moved to another account": ("UPDATE ledger_charge SET cohort = 'x' WHERE number = 2"),
+    "a charge moved to another account": (
+        "UPDATE ledger_charge SET account = 'x' WHERE number = 2"
+    ),
     "a charge given to another plan": "UPDATE ledger_charge SET plan_id = 'x' WHERE number = 1",
     "a charge removed": "DELETE FROM ledger_charge WHERE number = 2",
     "all charges removed": "DELETE FROM ledger_charge",
@@ -244,7 +246,7 @@ def test_a_row_edited_by_hand_stops_everything(connection: Connection, edit: str
     with pytest.raises(LedgerError):
         book.charge(connection, an_access("c"))
     with pytest.raises(LedgerError):
-        book.spent(connection, COHORT, partition=Partition.TRAIN, delta="0.00001")
+        book.spent(connection, ACCOUNT, partition=Partition.TRAIN, delta="0.00001")
 
 
 def test_a_cheaper_charge_signed_with_another_key_is_not_believed(connection: Connection) -> None:
@@ -268,7 +270,7 @@ def test_reading_while_another_charges_never_looks_like_a_removed_row(
     writer = threading.Thread(target=keep_charging)
     writer.start()
     while not done.is_set():
-        book.spent(connection, COHORT, partition=Partition.TRAIN, delta="0.00001")
+        book.spent(connection, ACCOUNT, partition=Partition.TRAIN, delta="0.00001")
     writer.join(timeout=60)
     assert rows(connection) == 10
 
@@ -279,7 +281,7 @@ def test_a_preview_says_what_accepting_a_plan_would_cost_and_charges_nothing(
     book = a_ledger(epsilon_cap="3")
     book.charge(connection, an_access("a"))
     whole = Mechanism(sample_rate="0.25", noise_multiplier="3.6", steps=100)
-    seen = book.preview(connection, COHORT, mechanisms=(whole,), delta="0.00001")
+    seen = book.preview(connection, ACCOUNT, mechanisms=(whole,), delta="0.00001")
     assert seen.spent == pytest.approx(epsilon([ROUND], 1e-5))
     assert seen.after == pytest.approx(epsilon([ROUND, whole], 1e-5))
     assert not seen.is_affordable

@@ -19,9 +19,12 @@ def people(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[
 @pytest.fixture(scope="session")
 def plans(people: Federation) -> tuple[Plan, Plan, Plan]:
     everybody = Aggregation(quorum=len(HOSPITALS), deadline_s=120)
+    first = small_plan("The first plan")
+    # The same patients in other words: a budget that went by the words would be full again.
+    reworded = first.cohort.model_copy(update={"minimum_patients": 11})
     made = (
-        small_plan("The first plan"),
-        small_plan("The second plan"),
+        first,
+        small_plan("The second plan", cohort=reworded),
         small_plan("The plan that needs everybody", aggregation=everybody, rounds=1),
     )
     for plan in made:

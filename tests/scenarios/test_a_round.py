@@ -7,7 +7,7 @@ from federation import HOSPITALS, Federation
 from audit.entry import Entry
 from hospital_node import participation, views
 from hospital_node.training.accountant import epsilon
-from protocol.budget import Partition
+from protocol.budget import Partition, account_of
 from protocol.catalogue import initial_state, layout_of
 from protocol.plan import Plan
 from protocol.round import OrderKind, RoundState, Verdict
@@ -97,7 +97,7 @@ def test_the_cost_of_the_run_stays_below_what_was_voted(
 ) -> None:
     for site in people.sites.values():
         with site.pool.connection() as connection:
-            charges = site.ledger.charges(connection, plans[0].cohort.digest, Partition.TRAIN)
+            charges = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)
         mine = [charge.mechanism for charge in charges if charge.plan_id == plans[0].id]
         assert 2.9 < epsilon(mine, 1e-5) <= 3.0
 
@@ -108,10 +108,10 @@ def test_an_order_sent_again_gets_the_same_answer_and_costs_nothing(
     site = people.sites["north"]
     before = people.exchange(first_run, "north", OrderKind.TRAIN, 2)
     with site.pool.connection() as connection:
-        spent = site.ledger.charges(connection, plans[0].cohort.digest, Partition.TRAIN)
+        spent = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)
     answer, update = participation.answer(site, before.order, before.model)
     with site.pool.connection() as connection:
-        after = site.ledger.charges(connection, plans[0].cohort.digest, Partition.TRAIN)
+        after = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)
     assert answer == before.answer.to_bytes()
     assert before.answer.verdict is Verdict.ACCEPTED
     assert update is not None

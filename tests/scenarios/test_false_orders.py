@@ -15,7 +15,7 @@ from hospital_node.admission import Refused, admit
 from hospital_node.errors import EgressError
 from hospital_node.ledger import Access, Ledger
 from hospital_node.site import Site
-from protocol.budget import Charge, Partition
+from protocol.budget import Charge, Partition, account_of
 from protocol.plan import Plan
 from protocol.round import Answer, Opening, Order, OrderKind, Reason, Verdict
 
@@ -149,10 +149,14 @@ def test_without_a_charge_nothing_passes_the_gate(
     opening = opening_of(people.exchange(first_run, "north", OrderKind.TRAIN, 1).order)
     unpaid = opening.model_copy(update={"round": 99})
     with site.pool.connection() as connection:
-        paid = egress.find_charge(connection, site.ledger, plan=plans[0], opening=opening)
+        paid = egress.find_charge(
+            connection, site.ledger, site=site.name, plan=plans[0], opening=opening
+        )
         assert paid.round == 1
         with pytest.raises(EgressError, match="no charge for round 99"):
-            egress.find_charge(connection, site.ledger, plan=plans[0], opening=unpaid)
+            egress.find_charge(
+                connection, site.ledger, site=site.name, plan=plans[0], opening=unpaid
+            )
 
 
 def test_a_node_that_skips_the_charge_is_stopped_by_its_own_gate(
@@ -161,7 +165,7 @@ def test_a_node_that_skips_the_charge_is_stopped_by_its_own_gate(
     site = people.sites["north"]
     honest = people.exchange(first_run, "north", OrderKind.TRAIN, 2)
     with site.pool.connection() as connection:
-        charge = site.ledger.charges(connection, plans[0].cohort.digest, Partition.TRAIN)[-1]
+        charge = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)[-1]
     free = replace(site, ledger=FreeLedger(charge.model_copy(update={"round": 99})))
     with forgotten_answer(site, first_run):
         said, update = participation.answer(free, honest.order, honest.model)
