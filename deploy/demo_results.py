@@ -61,7 +61,7 @@ def summarise(gathered: Gathered, options: DemoOptions, usage: Usage) -> Summary
         images=", ".join(f"Images of {folder}" for folder in options.images) or SYNTHETIC,
         is_synthetic=not options.images,
         rounds_completed=sum(entry.type == Kind.ROUND_CLOSED for entry in entries),
-        participants_per_round=tuple(closing.participants for closing in closings),
+        participants_per_round=tuple(tuple(sorted(one.participants)) for one in closings),
         excluded=tuple(
             Left(closing.round, one.site, str(one.reason), one.explanation)
             for closing in closings
