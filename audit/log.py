@@ -130,7 +130,7 @@ class Log:
         Raises:
             UnknownEntryError: the log is shorter, or the sizes are the wrong way round.
         """
-        size = self._watermarks.size(Mark.SIGNED)
+        size = self._signed_size(at_least=new)
         if not 0 <= old <= new <= size:
             raise UnknownEntryError(f"no proof from {old} to {new} entries; the log has {size}")
         return consistency_proof(old, new, self._hashes.read)
@@ -179,6 +179,19 @@ class Log:
         start = name.index * TILE_WIDTH
         with self._pool.connection() as connection:
             return store.entries(connection, start=start, end=start + name.width)
+
+    def _signed_size(self, *, at_least: int) -> int:
+        """The number of entries under the last signed checkpoint.
+
+        A checkpoint can be read from the database a moment before its watermark is raised; whoever
+        read it must get its proof.
+        """
+        size = self._watermarks.size(Mark.SIGNED)
+        if size >= at_least:
+            return size
+        with self._pool.connection() as connection:
+            latest = store.latest_checkpoint(connection)
+        return 0 if latest is None else latest[0]
 
     def _proven(self, page: projection.Page) -> Page:
         checkpoint = self.checkpoint()

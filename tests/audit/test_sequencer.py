@@ -9,12 +9,16 @@ from audit_parties import Chain, Consortium, Said, new_signer, now_us, running_l
 from audit import store
 from audit.checkpoint import open_checkpoint
 from audit.entry import Entry
-from audit.merkle import leaf_hash, root_of
+from audit.hashes import TreeHashes
+from audit.log import Log
+from audit.merkle import leaf_hash, root_of, verify_consistency
 from audit.proof import check_proof
 from audit.refusal import EntryRefusedError, LogHaltedError, LogUnavailableError, Refusal
 from audit.sequencer import MAX_SUBMISSION
+from audit.service import open_pool
 from audit.terms import CLOCK_AHEAD_US
 from audit.tree import SequencerRunningError
+from audit.watermarks import Watermarks
 
 
 @pytest.fixture
@@ -35,6 +39,20 @@ def test_entries_get_indices_in_order_under_a_checkpoint_of_their_tree(dsn, nort
         checkpoint = open_checkpoint(parts.log.checkpoint(), north.log.verifier)
     assert checkpoint.size == 303
     assert checkpoint.root == root_of(leaf_hash(entry) for entry in [*first, *second])
+
+
+def test_whoever_reads_a_checkpoint_gets_its_proof_before_the_watermark_is_raised(dsn, north):
+    entries = north.chain().several(5)
+    with running_log(dsn, north.terms()) as parts:
+        for entry in entries:
+            parts.sequencer.submit([entry])
+        with open_pool(dsn) as pool:
+            early = Log(pool, north.log.verifier, watermarks=Watermarks(), hashes=TreeHashes(pool))
+            proof = early.consistency(
+                3, open_checkpoint(early.checkpoint(), north.log.verifier).size
+            )
+    roots = [root_of(leaf_hash(entry) for entry in entries[:size]) for size in (3, 5)]
+    verify_consistency(3, 5, proof=proof, old_root=roots[0], new_root=roots[1])
 
 
 def test_a_submission_sent_again_gets_the_same_indices(dsn, north):
