@@ -47,11 +47,13 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from audit.errors import KeyFileError
 from audit.settings import SettingsError, read_settings
+from hospital_node.calls import SeenThrough
 from hospital_node.client_app import Answerer, make_client_app
 from hospital_node.errors import NodeError
 from hospital_node.settings import NodeSettings
@@ -152,7 +154,8 @@ class Executor:
         address = self._place.address()
         if address is None:
             return
-        with _client(address, RuntimeTokenHttpInterceptor(taken.token)) as client:
+        proof = RuntimeTokenHttpInterceptor(taken.token)
+        with _client(address, SeenThrough(), proof) as client:
             with _heartbeats(client):
                 task = _pull(client, str(taken.task.type))
                 reply = self._refuse(task) or self._answer(task)
@@ -237,14 +240,15 @@ def _pull(client: RuntimeHttpClient, kind: str) -> Task:
 
 
 @contextmanager
-def _client(
-    address: str, proof: RuntimeTokenHttpInterceptor | SuperExecAuthHttpInterceptor
-) -> Iterator[RuntimeHttpClient]:
+def _client(address: str, *interceptors: ProtobufClientInterceptor) -> Iterator[RuntimeHttpClient]:
     client = RuntimeHttpClient.from_server_address(
         address,
         insecure=True,  # loopback, and every call carries a proof
         root_certificates=None,
-        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"), proof],
+        interceptors=[
+            *interceptors,
+            RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
+        ],
     )
     with client:
         yield client

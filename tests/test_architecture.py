@@ -17,6 +17,7 @@ FILE_LIMIT, FILE_P90 = 450, 300
 BANNED = ("Manager", "Handler", "Helper", "Util", "Base", "Common", "Data", "Info")
 
 FLOWER_EDGES = {
+    "hospital_node/calls.py",
     "hospital_node/client_app.py",
     "hospital_node/executor.py",
     "hospital_node/fleet.py",
