@@ -185,7 +185,9 @@ def _serve(cast: story.Cast, console: Console) -> None:
     """Keep everything up until Ctrl-C."""
     console.print(" Everything stays up until Ctrl-C:\n", highlight=False)
     for home in cast.stage.homes:
-        console.print(f"  {home.name:<10} [dim]{home.config}[/]", highlight=False)
+        ports = ", ".join(f"{address} ({setting})" for setting, address in home.ports())
+        console.print(f"  {home.name:<10} {ports or 'listens nowhere'}", highlight=False)
+        console.print(f"  {'':<10} [dim]{home.config}[/]", highlight=False, soft_wrap=True)
     try:
         while True:
             cast.supervisor.tend()

@@ -20,7 +20,14 @@ from deploy.certificates import Authority
 from deploy.demo_options import MARKER, DemoOptions
 from deploy.enrolment import Enrolment, Party, enrol
 from deploy.postgres_server import create_party, drop_party, postgres_server
-from deploy.processes import Process, is_up, python
+from deploy.processes import (
+    Process,
+    audit_household,
+    centre_household,
+    is_up,
+    node_household,
+    python,
+)
 from deploy.provision import (
     Addresses,
     admit,
@@ -66,6 +73,11 @@ class Home:
         """Its name for people."""
         names = {Role.AUDIT: "Audit Office", Role.CENTRE: "Coordinating Centre"}
         return names.get(self.role, f"{self.name.capitalize()} Hospital")
+
+    def ports(self) -> tuple[tuple[str, str], ...]:
+        """Every setting that names an address it listens on, with the address."""
+        households = {Role.AUDIT: audit_household, Role.CENTRE: centre_household}
+        return households.get(self.role, node_household)(self.config).ports
 
     def process(self) -> Process:
         """`wardround ... up` for this party."""
