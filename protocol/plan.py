@@ -59,6 +59,17 @@ class Optimiser(Record):
     local_steps: Annotated[int, Field(ge=1, le=100_000)]
     """Noisy steps per site and round; also the privacy cost of a round."""
 
+    @model_validator(mode="after")
+    def _descends(self) -> Self:
+        # Otherwise no update keeps to the bound at the gate: each round is paid for and then lost.
+        if not float(self.learning_rate) > 0:
+            raise ValueError(f"learning_rate {self.learning_rate} is not positive")
+        if not 0 <= float(self.momentum) < 1:
+            raise ValueError(f"momentum {self.momentum} is not at least 0 and below 1")
+        if float(self.weight_decay) < 0:
+            raise ValueError(f"weight_decay {self.weight_decay} is negative")
+        return self
+
 
 class Privacy(Record):
     """The bound every site must keep for each of its patients.

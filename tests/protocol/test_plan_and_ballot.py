@@ -38,6 +38,16 @@ def test_a_privacy_promise_without_meaning_is_refused(changes: dict[str, str]) -
         Plan.from_json(body | {"privacy": body["privacy"] | changes})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"learning_rate": "0"}, {"learning_rate": "-1"}, {"momentum": "1"}, {"weight_decay": "-0.1"}],
+)
+def test_an_optimiser_that_cannot_descend_is_refused(changes: dict[str, str]) -> None:
+    body = a_plan().to_json()
+    with pytest.raises(RecordError, match=next(iter(changes))):
+        Plan.from_json(body | {"optimiser": body["optimiser"] | changes})
+
+
 def _by_hand(plan: Plan, cast: Sequence[Ballot], rule: Rule) -> tuple[str, ...] | None:
     """The rule as a person would apply it with paper and pencil."""
     seen: dict[str, Choice] = {}
