@@ -121,4 +121,6 @@ def _divergence(sample_rate: float, noise_multiplier: float) -> NDArray[np.float
     values = rdp.compute_rdp(
         q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=list(ORDERS)
     )
-    return np.asarray(values, dtype=np.float64)
+    # Cancelled digits may show less than nothing, which would pay for something else.
+    usable = np.nan_to_num(values, nan=np.inf, posinf=np.inf)
+    return np.asarray(np.maximum(usable, 0.0), dtype=np.float64)

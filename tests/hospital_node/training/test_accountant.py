@@ -84,6 +84,11 @@ def test_every_further_access_costs_more(before: list[Mechanism], then: Mechanis
     assert epsilon([*before, then], 1e-5) > epsilon(before, 1e-5)
 
 
+def test_an_access_that_costs_next_to_nothing_pays_for_nothing_else() -> None:
+    dear, quiet = a_cost(1, 0.3, 52), a_cost(0.5, 1e6, 100_000)
+    assert epsilon([dear, quiet], 1e-5) >= epsilon([dear], 1e-5)
+
+
 @pytest.mark.parametrize("rate", [0.05, 0.2334, 1.0])
 def test_calibrated_noise_keeps_the_target_with_all_else_that_is_released(rate: float) -> None:
     count = a_cost(1, 10, 1)
