@@ -20,12 +20,12 @@ from hospital_node.store import CastBallot, Task, load_answer, load_ballot
 from protocol.ballot import Activated, Ballot, Choice, decide_activation
 from protocol.catalogue import layout_of
 from protocol.consortium import Role
-from protocol.errors import ProtocolError
+from protocol.errors import LayoutError, ProtocolError
 from protocol.events import Kind
 from protocol.plan import Plan
 from protocol.record import sha256_text
 from protocol.round import Candidate, Opening, Order, OrderKind, Reason
-from protocol.update import Packed, packed_digest
+from protocol.update import Packed, check_packed, packed_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +181,13 @@ def _check_model(order: Order, warrant: Opening | Candidate, packed: Packed) -> 
         raise _RefusalError(Reason.MODEL_MISMATCH, str(fault)) from fault
     if warrant.layout_digest != layout.digest:
         raise _RefusalError(Reason.MODEL_MISMATCH, "the warrant names another layout than ours")
-    if packed.size != layout.size or packed_digest(packed) != warrant.model_digest:
+    if packed_digest(packed) != warrant.model_digest:
         raise _RefusalError(Reason.MODEL_MISMATCH, "the model sent is not the one in the warrant")
+    try:
+        check_packed(layout, packed)
+    except LayoutError as fault:
+        # Before the charge: patients do not pay for a model that cannot be trained.
+        raise _RefusalError(Reason.MODEL_MISMATCH, f"the model cannot be used: {fault}") from fault
 
 
 def _check_log(order: Order, entry: Entry, site: Site) -> None:

@@ -12,7 +12,7 @@ from hospital_node.errors import EgressError
 from hospital_node.ledger import Ledger
 from protocol.ballot import Ballot
 from protocol.bounds import largest_norm
-from protocol.budget import Charge, Partition, Purpose, account_of
+from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
 from protocol.catalogue import layout_of
 from protocol.errors import LayoutError
 from protocol.plan import Plan
@@ -38,21 +38,23 @@ def check_update(plan: Plan, ballot: Ballot, *, update: Packed, start: Packed) -
 
 
 def find_charge(
-    connection: Connection, ledger: Ledger, *, site: str, plan: Plan, opening: Opening
+    connection: Connection, ledger: Ledger, *, site: str, terms: Mechanism, opening: Opening
 ) -> Charge:
     """The committed charge with which `site` pays for this round.
 
     `connection` must not be the one that made the charge: what is seen from outside is committed.
 
+    `terms` are a round's own, as plan and ballot word them, not as the work was billed.
+
     Raises:
-        EgressError: there is none, or it pays for less than the round.
+        EgressError: there is none, or it is not for these terms.
         LedgerError: the ledger does not hold together.
     """
     for charge in ledger.charges(connection, account_of(site), Partition.TRAIN):
         about = (charge.plan_id, charge.run_id, charge.round, charge.purpose)
         if about == (opening.plan_id, opening.run_id, opening.round, Purpose.TRAINING):
-            if charge.mechanism.steps < plan.optimiser.local_steps:
-                raise EgressError("the charge pays for fewer steps than the round takes")
+            if charge.mechanism != terms:
+                raise EgressError("the charge is for other steps, sampling or noise than the vote")
             return charge
     raise EgressError(
         f"no charge for round {opening.round} of run {opening.run_id} is in the ledger"

@@ -14,10 +14,11 @@ from audit.errors import AuditError
 from hospital_node import egress, store
 from hospital_node.admission import Admitted, Refused, Repeated, admit
 from hospital_node.database import Connection
-from hospital_node.errors import EgressError, NodeError
+from hospital_node.errors import CohortError, EgressError, NodeError
 from hospital_node.evaluation import evaluate
 from hospital_node.imaging import dataset
 from hospital_node.imaging.dataset import Patient
+from hospital_node.imaging.errors import ImagingError
 from hospital_node.ledger import Access, OverBudget
 from hospital_node.local_log import LocalKind
 from hospital_node.site import Site
@@ -25,7 +26,7 @@ from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.randomness import Randomness
 from hospital_node.training.train import train_steps
 from protocol import events
-from protocol.budget import Charge, Partition, Purpose, account_of
+from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
 from protocol.catalogue import layout_of
 from protocol.errors import ProtocolError
 from protocol.events import Event
@@ -45,6 +46,9 @@ def answer(site: Site, order_bytes: bytes, packed: Packed) -> tuple[bytes, Packe
         return _refuse(site, outcome), None
     try:
         return _work(site, outcome, packed)
+    except (CohortError, ImagingError) as fault:
+        _log.error("work failed", kind=str(outcome.order.kind), fault=str(fault))
+        return _refuse(site, _refusal(outcome, Reason.COHORT_CHANGED, CHANGED)), None
     except (NodeError, AuditError, ProtocolError) as fault:
         _log.error("work failed", kind=str(outcome.order.kind), fault=str(fault))
         reason = Reason.EGRESS_DENIED if isinstance(fault, EgressError) else Reason.INTERNAL_ERROR
@@ -56,8 +60,7 @@ def _work(site: Site, admitted: Admitted, packed: Packed) -> tuple[bytes, Packed
     with site.pool.connection() as connection:
         selection = dataset.select(connection, admitted.plan.cohort, salt=admitted.cast.salt)
     if selection.manifest != admitted.ballot.manifest:
-        why = "the images here are not those this hospital committed to when it voted"
-        return _refuse(site, _refusal(admitted, Reason.COHORT_CHANGED, why)), None
+        return _refuse(site, _refusal(admitted, Reason.COHORT_CHANGED, CHANGED)), None
     if isinstance(admitted.warrant, Opening):
         return _train(site, admitted, admitted.warrant, patients=selection.train, start=packed)
     said = evaluate(site, admitted, admitted.warrant, selection=selection, model=packed)
@@ -146,7 +149,7 @@ def _send(site: Site, admitted: Admitted, opening: Opening, *, update: Packed) -
     """The answer with its receipt, kept together with the event that says what leaves."""
     with site.pool.connection() as connection:
         charge = egress.find_charge(
-            connection, site.ledger, site=site.name, plan=admitted.plan, opening=opening
+            connection, site.ledger, site=site.name, terms=_terms(admitted), opening=opening
         )
         sent = Sent(
             plan_id=opening.plan_id,
@@ -181,6 +184,15 @@ def _send(site: Site, admitted: Admitted, opening: Opening, *, update: Packed) -
     return said
 
 
+def _terms(admitted: Admitted) -> Mechanism:
+    """What a round must be charged as."""
+    return Mechanism(
+        sample_rate=admitted.ballot.sample_rate,
+        noise_multiplier=admitted.ballot.noise_multiplier,
+        steps=admitted.plan.optimiser.local_steps,
+    )
+
+
 def _refusal(admitted: Admitted, reason: Reason, explanation: str) -> Refused:
     return Refused(reason, explanation, admitted.order)
 
@@ -204,6 +216,9 @@ def _refuse(site: Site, refused: Refused) -> bytes:
         explanation=short_line(refused.explanation),
     ).to_bytes()
 
+
+CHANGED = "the images here are not those this hospital committed to when it voted"
+"""All that is said of it: how they differ, in number or in class, nobody has paid for."""
 
 NO_PLAN = "sha256:" + 64 * "0"
 """Stands for the plan of an order that could not be read."""

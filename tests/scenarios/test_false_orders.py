@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ from audit.entry import Entry
 from hospital_node import egress, participation
 from hospital_node.admission import Refused, admit
 from hospital_node.errors import EgressError
+from hospital_node.imaging.errors import OneClassError, PixelsError
 from hospital_node.ledger import Access, Ledger
 from hospital_node.site import Site
+from protocol import events
 from protocol.budget import Charge, Partition, account_of
 from protocol.plan import Plan
 from protocol.round import Answer, Opening, Order, OrderKind, Reason, Verdict
+from protocol.update import packed_digest
 
 pytestmark = pytest.mark.scenario
 
@@ -142,21 +146,59 @@ def opening_of(order: bytes) -> Opening:
     return Opening.from_json(Entry.parse(base64.b64decode(Order.from_bytes(order).warrant)).body)
 
 
-def test_without_a_charge_nothing_passes_the_gate(
-    people: Federation, plans: tuple[Plan, Plan, Plan], first_run: str
-) -> None:
+def test_without_a_charge_nothing_passes_the_gate(people: Federation, first_run: str) -> None:
     site = people.sites["north"]
     opening = opening_of(people.exchange(first_run, "north", OrderKind.TRAIN, 1).order)
     unpaid = opening.model_copy(update={"round": 99})
     with site.pool.connection() as connection:
-        paid = egress.find_charge(
-            connection, site.ledger, site=site.name, plan=plans[0], opening=opening
-        )
-        assert paid.round == 1
+        charges = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)
+        terms = next(one.mechanism for one in charges if one.run_id == first_run)
+        find = partial(egress.find_charge, connection, site.ledger, site=site.name)
+        assert find(terms=terms, opening=opening).round == 1
         with pytest.raises(EgressError, match="no charge for round 99"):
-            egress.find_charge(
-                connection, site.ledger, site=site.name, plan=plans[0], opening=unpaid
-            )
+            find(terms=terms, opening=unpaid)
+        for other in ({"steps": 4}, {"noise_multiplier": "0.5"}, {"sample_rate": "1"}):
+            with pytest.raises(EgressError, match="other steps, sampling or noise"):
+                find(terms=terms.model_copy(update=other), opening=opening)
+
+
+def test_a_model_that_is_not_finite_is_refused_before_anybody_pays_for_it(
+    people: Federation, first_run: str
+) -> None:
+    """The centre itself signs for such a model."""
+    honest = people.exchange(first_run, "north", OrderKind.TRAIN, 1)
+    spoiled = np.full_like(honest.model, np.nan)
+    opening = opening_of(honest.order).model_copy(update={"model_digest": packed_digest(spoiled)})
+    with people.centre.pool.connection() as connection, connection.transaction(force_rollback=True):
+        warrant = people.centre.outbox.append(connection, events.round_opened(opening))
+    order = changed(warrant=base64.b64encode(warrant).decode())(Order.from_bytes(honest.order))
+    outcome = admit(order.to_bytes(), spoiled, people.sites["north"])
+    assert isinstance(outcome, Refused)
+    assert (outcome.reason, "not finite" in outcome.explanation) == (Reason.MODEL_MISMATCH, True)
+
+
+class Unlike:
+    """In the place of a hospital's features: the images are not what they were."""
+
+    def __init__(self, fault: Exception) -> None:
+        self._fault = fault
+
+    def features(self, *_: object) -> object:
+        raise self._fault
+
+
+@pytest.mark.parametrize("fault", [PixelsError("image 12ab is gone"), OneClassError("0 of 18")])
+def test_how_the_images_changed_is_not_told(
+    people: Federation, first_run: str, fault: Exception
+) -> None:
+    site = people.sites["north"]
+    honest = people.exchange(first_run, "north", OrderKind.TRAIN, 2)
+    with forgotten_answer(site, first_run):
+        spoiled = replace(site, features=Unlike(fault))
+        said, update = participation.answer(spoiled, honest.order, honest.model)
+    answer = Answer.from_bytes(said)
+    assert (answer.reason, update) == (Reason.COHORT_CHANGED, None)
+    assert answer.explanation == participation.CHANGED
 
 
 def test_a_node_that_skips_the_charge_is_stopped_by_its_own_gate(
