@@ -47,8 +47,6 @@ def evaluate(
     site: Site, admitted: Admitted, candidate: Candidate, *, selection: Selection, model: Packed
 ) -> bytes | Refused:
     """Judge the candidate, keep the report here, and answer with what may be released."""
-    if not selection.held_out:
-        return Refused(Reason.COHORT_TOO_SMALL, "no held-out patients to judge on", admitted.order)
     randomness = site.randomness()
     claimed = _claim(site, admitted, candidate, randomness=randomness)
     if isinstance(claimed, Refused):

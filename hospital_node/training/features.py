@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hospital_node.imaging.dataset import ImageRef, Patient, read_pixels
 from hospital_node.imaging.volume import prepare
 from hospital_node.training.model import Backbone, device_named, normalise_features
+from protocol.catalogue import card_of
 from protocol.plan import Plan, Preprocessing
 
 BATCH_IMAGES = 32
@@ -87,7 +88,7 @@ class FeatureCache:
             for shard in self._compute(missing, plan, folder):
                 kept.update(shard)
                 progress(len(kept), len(refs))
-        return _grouped(patients, kept)
+        return _grouped(patients, kept, width=card_of(plan.network).features)
 
     def _compute(
         self, refs: Sequence[ImageRef], plan: Plan, folder: Path
@@ -139,11 +140,13 @@ def _write_shard(folder: Path, shard: dict[str, NDArray[np.float32]]) -> None:
     scratch.replace(folder / f"{name}.npz")
 
 
-def _grouped(patients: Sequence[Patient], rows: dict[str, NDArray[np.float32]]) -> PatientFeatures:
+def _grouped(
+    patients: Sequence[Patient], rows: dict[str, NDArray[np.float32]], *, width: int
+) -> PatientFeatures:
     counts = [len(patient.images) for patient in patients]
     raw = [rows[ref.content_digest] for patient in patients for ref in patient.images]
     return PatientFeatures(
         labels=np.array([patient.label for patient in patients], dtype=np.int64),
         first_image=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        images=normalise_features(np.stack(raw)),
+        images=normalise_features(np.array(raw, dtype=np.float32).reshape(len(raw), width)),
     )

@@ -10,9 +10,12 @@ from protocol_strategies import a_plan
 from hospital_node.errors import WeightsError
 from hospital_node.imaging.dataset import ImageRef, Patient
 from hospital_node.training import features, model
+from hospital_node.training.evaluate import auc_with_interval, patient_scores
 from hospital_node.training.features import FeatureCache
 from hospital_node.training.model import Backbone
-from protocol.catalogue import layout_of
+from hospital_node.training.randomness import SecureRandomness
+from hospital_node.training.release import SCORE_BINS, noised_score_counts
+from protocol.catalogue import initial_state, layout_of
 from protocol.plan import Network, Preprocessing
 
 PLAN = a_plan(preprocessing=Preprocessing(size_px=32))
@@ -47,6 +50,20 @@ def test_features_are_grouped_by_patient_and_have_mean_zero_and_length_one(tmp_p
     assert found.images.shape == (5, 1280)
     assert np.allclose(found.images.mean(axis=1), 0, atol=1e-6)
     assert np.allclose(np.linalg.norm(found.images, axis=1), 1, atol=1e-5)
+
+
+def test_a_hospital_without_held_out_patients_releases_counts_like_any_other(
+    tmp_path: Path,
+) -> None:
+    """Whether there are any is a figure about patients: noised and billed, or not told."""
+    nobody = FeatureCache(tmp_path, device="cpu", read=Pictures()).features((), PLAN)
+    scores = patient_scores(PLAN, initial_state(PLAN.network), nobody)
+    assert scores.shape == nobody.labels.shape == (0,)
+    assert auc_with_interval(scores, nobody.labels, seed=1) is None
+    coins = SecureRandomness.from_system()
+    counts = noised_score_counts(scores, nobody.labels, noise_multiplier=4, randomness=coins)
+    assert len(counts.negative) == len(counts.positive) == SCORE_BINS
+    assert any(counts.negative + counts.positive)
 
 
 def test_an_image_is_read_once_and_its_features_are_kept(tmp_path: Path) -> None:
