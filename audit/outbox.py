@@ -126,6 +126,24 @@ def waiting(connection: Connection, log: str, *, producer: str, limit: int) -> l
     return [Waiting(seq, content) for seq, content in rows]
 
 
+def last_index(connection: Connection, log: str, *, producer: str) -> int:
+    """The highest index that a log has confirmed for a chain; -1 before the first."""
+    row = connection.execute(
+        "SELECT coalesce(max(idx), -1) FROM outbox_delivery WHERE log = %s AND producer = %s",
+        [log, producer],
+    ).fetchone()
+    return int(row[0]) if row else -1
+
+
+def find(connection: Connection, log: str, *, producer: str, seq: int) -> bytes | None:
+    """The bytes of one entry of a chain; none where this database does not hold it."""
+    row = connection.execute(
+        "SELECT content FROM outbox_entry WHERE log = %s AND producer = %s AND seq = %s",
+        [log, producer, seq],
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
 def confirm(
     connection: Connection, log: str, *, producer: str, delivered: list[tuple[int, int]]
 ) -> None:

@@ -13,6 +13,9 @@ from audit.entry import Entry
 from audit.errors import AuditError
 from audit.note import Verifier
 from audit.proof import check_proof
+from audit.refusal import LogForkedError, LogUnavailableError
+from hospital_node.continuity import check_continuity
+from hospital_node.errors import LedgerBehindError
 from hospital_node.history import ForkError, check_history
 from hospital_node.policy import Forbidden
 from hospital_node.site import Site
@@ -103,6 +106,7 @@ def _admit(order: Order, packed: Packed, site: Site) -> Admitted | Repeated:
         return repeated
     _check_time(order, warrant, site)
     _check_policy(order, site)
+    _check_ledger(site)
     return Admitted(order, cast, warrant, task, sha256_text(entry.content))
 
 
@@ -200,8 +204,10 @@ def _check_log(order: Order, entry: Entry, site: Site) -> None:
             witness_policy=site.membership.witnesses,
         )
         check_history(site, checkpoint)
-    except ForkError as fault:
+    except (ForkError, LogForkedError) as fault:
         raise _RefusalError(Reason.LOG_FORKED, str(fault)) from fault
+    except LogUnavailableError as fault:
+        raise _RefusalError(Reason.LOG_UNAVAILABLE, LOG_AWAY) from fault
     except AuditError as fault:
         raise _RefusalError(Reason.PROOF_INVALID, str(fault)) from fault
 
@@ -238,6 +244,24 @@ def _check_policy(order: Order, site: Site) -> None:
     verdict = site.policy.permits(order.plan)
     if isinstance(verdict, Forbidden):
         raise _RefusalError(verdict.reason, verdict.explanation)
+
+
+def _check_ledger(site: Site) -> None:
+    """The ledger counts all that the log has seen charged; the last look before the charge."""
+    try:
+        check_continuity(site)
+    except LedgerBehindError as fault:
+        raise _RefusalError(Reason.LEDGER_BEHIND, str(fault)) from fault
+    except LogForkedError as fault:
+        raise _RefusalError(Reason.LOG_FORKED, str(fault)) from fault
+    except LogUnavailableError as fault:
+        raise _RefusalError(Reason.LOG_UNAVAILABLE, LOG_AWAY) from fault
+    except AuditError as fault:
+        raise _RefusalError(Reason.PROOF_INVALID, str(fault)) from fault
+
+
+LOG_AWAY = "the log cannot be asked at the moment, and nothing is done unchecked; ask again later"
+"""All that is said of it: where the log is asked is no part of an answer."""
 
 
 def _decode(text: str) -> bytes:

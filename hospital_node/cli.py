@@ -95,14 +95,23 @@ def vote(
 
 @app.command()
 def budget(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
-    """Show what has been charged to this hospital's patients, account by account."""
+    """Show what has been charged to this hospital's patients, account by account.
+
+    Fails where the log has seen this hospital charge more than its database holds.
+    """
+    from audit.refusal import LogUnavailableError  # noqa: PLC0415
     from hospital_node import views  # noqa: PLC0415
+    from hospital_node.continuity import check_continuity  # noqa: PLC0415
     from hospital_node.site import open_site  # noqa: PLC0415
 
+    columns = ("account", "patients", "charges", "epsilon", "budget", "delta")
     with open_site(read_settings(config, NodeSettings)) as site:
         rows = views.budget_view(site)
-    columns = ("cohort", "patients", "charges", "epsilon", "budget", "delta")
-    _show("Privacy budget, per patient", rows, columns, as_json=as_json)
+        _show("Privacy budget, per patient", rows, columns, as_json=as_json)
+        try:
+            check_continuity(site)
+        except LogUnavailableError as fault:
+            _err.print(f"not compared with the log: {fault}")
 
 
 @app.command()

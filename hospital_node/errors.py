@@ -39,5 +39,9 @@ class LedgerError(NodeError):
     """The budget ledger does not hold together; nothing is charged until a person has looked."""
 
 
+class LedgerBehindError(LedgerError):
+    """The log has seen more of this hospital than its database holds; the ledger under-counts."""
+
+
 class PolicyError(NodeError):
     """The hospital's policy file is missing, unreadable or wrong."""

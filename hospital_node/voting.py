@@ -11,6 +11,7 @@ from audit.entry import Entry
 from audit.errors import AuditError
 from audit.note import Verifier
 from hospital_node import store
+from hospital_node.continuity import check_continuity
 from hospital_node.database import Connection
 from hospital_node.errors import VoteError
 from hospital_node.history import read_entries
@@ -69,6 +70,7 @@ def vote(site: Site, plan_id: str, choice: Choice, *, reason: str = "") -> Ballo
 
     Raises:
         VoteError: no such plan, this hospital has voted, or it cannot approve.
+        LedgerBehindError: this database does not hold all that this hospital has said.
         AuditError: the log cannot be read.
     """
     proposed = next((one for one in plans(site) if one.plan.id == plan_id), None)
@@ -76,6 +78,9 @@ def vote(site: Site, plan_id: str, choice: Choice, *, reason: str = "") -> Ballo
         raise VoteError(f"the log holds no plan {plan_id} that invites {site.name}")
     if proposed.choice is not None:
         raise VoteError(f"{site.name} has voted on this plan: {proposed.choice}; a ballot stands")
+    # Before the count is charged; and a ballot from a database that was set back cannot be
+    # delivered, whatever it says.
+    check_continuity(site)
     if choice is Choice.REFUSE:
         refusal = Ballot(plan_id=plan_id, site=site.name, choice=choice, reason=reason)
         with site.pool.connection() as connection:

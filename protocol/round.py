@@ -106,6 +106,8 @@ class Reason(StrEnum):
     PROOF_INVALID = "proof-invalid"
     LOG_FORKED = "log-forked"
     BUDGET_EXHAUSTED = "budget-exhausted"
+    LEDGER_BEHIND = "ledger-behind"
+    LOG_UNAVAILABLE = "log-unavailable"
     COHORT_TOO_SMALL = "cohort-too-small"
     COHORT_CHANGED = "cohort-changed"
     MODEL_MISMATCH = "model-mismatch"

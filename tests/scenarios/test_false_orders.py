@@ -157,7 +157,7 @@ def test_without_a_charge_nothing_passes_the_gate(people: Federation, first_run:
         assert find(terms=terms, opening=opening).round == 1
         with pytest.raises(EgressError, match="no charge for round 99"):
             find(terms=terms, opening=unpaid)
-        for other in ({"steps": 4}, {"noise_multiplier": "0.5"}, {"sample_rate": "1"}):
+        for other in ({"steps": 4}, {"noise_multiplier": "0.5"}, {"sample_rate": "0.000001"}):
             with pytest.raises(EgressError, match="other steps, sampling or noise"):
                 find(terms=terms.model_copy(update=other), opening=opening)
 

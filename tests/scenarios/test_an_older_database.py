@@ -1,0 +1,164 @@
+"""A hospital whose database was set back to an older copy: it says so, and charges nobody."""
+
+import base64
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import psycopg
+import pytest
+from federation import Exchange, Federation
+from typer.testing import CliRunner
+
+from audit.client import LogClient
+from audit.entry import Entry
+from audit.merkle import leaf_hash
+from audit.outbox import CONSORTIUM
+from hospital_node import cli, database
+from hospital_node.admission import Admitted, Refused, admit
+from hospital_node.errors import LedgerBehindError
+from hospital_node.site import Site
+from hospital_node.voting import vote
+from protocol import events
+from protocol.ballot import Choice
+from protocol.budget import Partition, account_of
+from protocol.events import Kind
+from protocol.plan import Plan
+from protocol.round import Opening, Order, OrderKind, Reason
+
+pytestmark = pytest.mark.scenario
+
+COPIED = ("ballots", "outbox_entry", "outbox_delivery")
+
+
+@contextmanager
+def copied(site: Site, dsn: str, *, voted: bool, whole: bool) -> Iterator[Site]:
+    """The site on a copy of its database: as it is, or as it was when it had cast its votes."""
+    database.prepare(dsn)
+    with site.pool.connection() as source, psycopg.connect(dsn) as copy:
+        copy.execute("SET session_replication_role = replica")  # a copy is not a change
+        for table in COPIED:
+            with (
+                source.cursor().copy(f"COPY {table} TO STDOUT") as rows,
+                copy.cursor().copy(f"COPY {table} FROM STDIN") as into,
+            ):
+                for row in rows:
+                    into.write(row)
+        entries = [
+            Entry.parse(bytes(content))
+            for (content,) in copy.execute(
+                "SELECT content FROM outbox_entry WHERE log = %s ORDER BY seq", (CONSORTIUM,)
+            )
+        ]
+        votes = [entry.seq for entry in entries if entry.type == Kind.PLAN_VOTED]
+        last = entries[-1].seq if whole else votes[-1]
+        copy.execute("DELETE FROM outbox_entry WHERE seq > %s", (last,))
+        copy.execute("DELETE FROM outbox_delivery WHERE seq > %s", (last,))
+        if not voted:
+            copy.execute("DELETE FROM ballots")
+        copy.execute(
+            "INSERT INTO outbox_head (log, producer, seq, leaf) VALUES (%s, %s, %s, %s)",
+            (CONSORTIUM, entries[0].producer, last, leaf_hash(entries[last].content)),
+        )
+    with database.open_pool(dsn) as pool:
+        yield replace(site, pool=pool)
+
+
+@pytest.fixture
+def honest(people: Federation, first_run: str) -> Exchange:
+    people.settle()
+    return people.exchange(first_run, "north", OrderKind.TRAIN, 1)
+
+
+def in_time(site: Site, honest: Exchange) -> Site:
+    warrant = Entry.parse(base64.b64decode(Order.from_bytes(honest.order).warrant))
+    deadline_us = Opening.from_json(warrant.body).deadline_us
+    return replace(site, clock_us=lambda: deadline_us - 1)
+
+
+def ask(site: Site, honest: Exchange) -> object:
+    return admit(honest.order, honest.model, in_time(site, honest))
+
+
+def charges_in(site: Site) -> int:
+    with site.pool.connection() as connection:
+        return len(site.ledger.charges(connection, account_of(site.name), Partition.TRAIN))
+
+
+def test_a_hospital_whose_database_was_set_back_refuses_to_train(
+    people: Federation, honest: Exchange, dsn: str
+) -> None:
+    with copied(people.sites["north"], dsn, voted=True, whole=False) as site:
+        outcome = ask(site, honest)
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is Reason.LEDGER_BEHIND
+        assert "put back the newest copy of the database" in outcome.explanation
+        assert charges_in(site) == 0
+
+
+def test_new_entries_in_the_place_of_the_lost_ones_do_not_hide_it(
+    people: Federation, honest: Exchange, dsn: str
+) -> None:
+    """The log keeper of a node that was set back goes on writing at once."""
+    with copied(people.sites["north"], dsn, voted=True, whole=False) as site:
+        with site.pool.connection() as connection:
+            for _ in range(60):
+                site.outbox.append(connection, events.log_anchored(checkpoint="of another time"))
+        outcome = ask(site, honest)
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is Reason.LEDGER_BEHIND
+
+
+def test_the_newest_copy_is_as_good_as_the_database(
+    people: Federation, honest: Exchange, dsn: str
+) -> None:
+    with copied(people.sites["north"], dsn, voted=True, whole=True) as site:
+        assert isinstance(ask(site, honest), Admitted)
+
+
+def test_it_does_not_vote_either(
+    people: Federation, plans: tuple[Plan, Plan, Plan], honest: Exchange, dsn: str
+) -> None:
+    with copied(people.sites["north"], dsn, voted=False, whole=False) as site:
+        for choice in Choice:
+            with pytest.raises(LedgerBehindError, match="the database was set back"):
+                vote(site, plans[0].id, choice, reason="as it happens")
+        assert charges_in(site) == 0
+
+
+def test_its_budget_says_so(people: Federation, honest: Exchange, dsn: str) -> None:
+    words = ["budget", "--config", str(people.folder / "north" / "node.toml")]
+    with (
+        copied(people.sites["north"], dsn, voted=True, whole=False),
+        pytest.raises(LedgerBehindError, match="counts less than was charged"),
+    ):
+        CliRunner().invoke(cli.app, words, env={"WARDROUND_DSN": dsn}, catch_exceptions=False)
+
+
+@pytest.mark.parametrize("with_witness", [True, False])
+def test_without_the_log_nothing_is_trained_and_its_address_is_not_told(
+    people: Federation, honest: Exchange, dsn: str, with_witness: bool
+) -> None:
+    """The history is looked at first, where there is any, and then the ledger."""
+    north = people.sites["north"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"https://127.0.0.1:{taken.getsockname()[1]}"
+    trusted = (north.settings.tls, north.membership.log, north.membership.witnesses)
+    with (
+        copied(north, dsn, voted=True, whole=True) as site,
+        LogClient(url, *trusted, pause=lambda _: None) as away,
+    ):
+        if with_witness:
+            copy_witness(north, site)
+        outcome = ask(replace(site, log=away), honest)
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is Reason.LOG_UNAVAILABLE
+        assert "127.0.0.1" not in outcome.explanation
+        assert charges_in(site) == 0
+
+
+def copy_witness(source: Site, target: Site) -> None:
+    with source.pool.connection() as there, target.pool.connection() as here:
+        for row in there.execute("SELECT origin, size, note FROM witness_seen").fetchall():
+            here.execute("INSERT INTO witness_seen (origin, size, note) VALUES (%s, %s, %s)", row)
