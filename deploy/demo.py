@@ -130,7 +130,8 @@ def _show(summary: Summary, options: DemoOptions, console: Console) -> None:
     left_out = ", ".join(f"{one.site} in {one.round} ({one.reason})" for one in summary.excluded)
     rows = {
         "rounds": f"{summary.rounds_completed} of {summary.plan.rounds}; hospitals in each: "
-        f"{took_part}; left out: {left_out or 'nobody'}",
+        f"{took_part}; left out: {left_out or 'nobody'}; seconds in each: "
+        f"{' '.join(f'{seconds:.1f}' for seconds in summary.seconds_per_round)}",
         "quarantine": f"{len(summary.quarantined)} files, each with its reason",
         "log": f"{summary.log.size} entries, cosigned by {', '.join(summary.log.cosignatures)}; "
         "[green]verified from outside[/]",

@@ -79,6 +79,7 @@ def summarise(gathered: Gathered, options: DemoOptions, usage: Usage) -> Summary
         ),
         log=state,
         seconds=dict(usage.seconds),
+        seconds_per_round=_seconds_per_round(entries),
         peak_rss_mb=usage.peak_rss_mb,
         verify_with=f"python -m audit verify {gathered.evidence}",
     )
@@ -97,6 +98,16 @@ def _read_evidence(gathered: Gathered) -> tuple[list[Entry], LogState]:
         root=checkpoint.root.hex(),
         cosignatures=tuple(sorted(one.organisation for one in cosignatures)),
         verified=True,
+    )
+
+
+def _seconds_per_round(entries: list[Entry]) -> tuple[float, ...]:
+    opened = {entry.round: entry.time_us for entry in entries if entry.type == Kind.ROUND_OPENED}
+    ended = (Kind.ROUND_CLOSED, Kind.ROUND_ABANDONED)
+    return tuple(
+        round((entry.time_us - opened[entry.round]) / 1e6, 2)
+        for entry in entries
+        if entry.type in ended and entry.round in opened
     )
 
 

@@ -106,6 +106,8 @@ class Summary:
     quarantined: tuple[Quarantined, ...]
     log: LogState
     seconds: dict[str, float] = field(default_factory=dict)
+    seconds_per_round: tuple[float, ...] = ()
+    """From opening to closing, by the times the centre signed; the first one reads the images."""
     peak_rss_mb: float = 0.0
     verify_with: str = ""
     """The line that verifies the evidence offline."""

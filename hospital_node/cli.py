@@ -104,7 +104,7 @@ def budget(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     from hospital_node.continuity import check_continuity  # noqa: PLC0415
     from hospital_node.site import open_site  # noqa: PLC0415
 
-    columns = ("account", "patients", "charges", "epsilon", "budget", "delta")
+    columns = ("patients", "charges", "epsilon", "budget", "delta")
     with open_site(read_settings(config, NodeSettings)) as site:
         rows = views.budget_view(site)
         _show("Privacy budget, per patient", rows, columns, as_json=as_json)
@@ -117,11 +117,13 @@ def budget(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
 @app.command()
 def report(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     """Show this hospital's own view of each model: better for our patients, or not?"""
-    from hospital_node import views  # noqa: PLC0415
-    from hospital_node.site import open_site  # noqa: PLC0415
+    # The reports are in the database: no need to open the whole site, which loads torch.
+    from hospital_node import database, store  # noqa: PLC0415
 
-    with open_site(read_settings(config, NodeSettings)) as site:
-        reports = views.report_view(site)
+    dsn = read_settings(config, NodeSettings).database.dsn
+    database.prepare(dsn)
+    with database.open_pool(dsn) as pool, pool.connection() as connection:
+        reports = store.load_reports(connection)
     if as_json:
         print(json.dumps(reports, indent=2))
         return
