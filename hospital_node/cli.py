@@ -123,7 +123,7 @@ def report(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     dsn = read_settings(config, NodeSettings).database.dsn
     database.prepare(dsn)
     with database.open_pool(dsn) as pool, pool.connection() as connection:
-        reports = store.load_reports(connection)
+        reports = list(store.load_reports(connection))
     if as_json:
         print(json.dumps(reports, indent=2))
         return
