@@ -53,7 +53,7 @@ def serve(settings: CentreSettings) -> None:
         return open_grid(settings)
 
     with listener, open_centre(settings) as centre:
-        worker = Worker(centre, grid)
+        worker = Worker(centre, grid, stop)
         worker.start()
         relay = threading.Thread(
             target=Relay(centre.pool, centre.log).run, args=(stop,), name="relay", daemon=True
