@@ -2,8 +2,8 @@
 
 The one rule: memory does not grow with the number of sites; two arrays are held whatever it is.
 Weights are the plan's public ones, here equal for all: never a true count of patients, never a
-measured loss. Sums are in float64 in the order of arrival, which the record keeps, so that anybody
-who holds the updates gets the same bits.
+measured loss. Sums are in float64 in an order that the record keeps, so that anybody who holds the
+updates gets the same bits.
 """
 
 import numpy as np

@@ -2,21 +2,18 @@
 
 The one rule: an update without a receipt signed by its hospital, or without a charge that the same
 hospital put on the log under its own ballot's terms, is not taken. A bad reply is an exclusion with
-its reason, never an exception in the round of the others.
+its reason, never an exception in the round of the others; and nothing here waits.
 """
 
 import base64
 import binascii
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from audit.client import Logged
 from audit.entry import Entry
 from audit.errors import AuditError
 from audit.note import Verifier
-from audit.refusal import LogUnavailableError
 from protocol.bounds import largest_norm
 from protocol.budget import Charge, Partition, Purpose, account_of
 from protocol.catalogue import layout_of
@@ -28,13 +25,10 @@ from services.centre import Centre
 from services.coordinator.grid import Incoming
 from services.coordinator.orders import Run
 
-CHARGE_WAIT_S = 30.0
-"""A hospital's relay delivers its charge and its receipt within moments of the update."""
-
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An update that may be summed."""
+    """An update that may be summed, once its charge is seen on the log."""
 
     sent: Sent
     packed: Packed
@@ -56,7 +50,7 @@ class Intake:
     """L2 norm of the model that was sent."""
 
     def check(self, reply: Incoming) -> Taken | Exclusion:
-        """The update in `reply`, or why there is none to take."""
+        """The update in `reply`, or why there is none to take; its charge is looked at apart."""
         try:
             answer = self._read_answer(reply)
             if answer.verdict is Verdict.REFUSED:
@@ -94,7 +88,6 @@ class Intake:
         bound = largest_norm(self.run.plan, terms, start_norm=self.start_norm)
         if norm > bound:
             raise BadReplyError(f"norm {norm:.3g}; under this plan at most {bound:.3g}")
-        self._await_charge(sent)
         return Taken(sent, packed, receipt)
 
     def _read_receipt(self, receipt: bytes, site: str) -> Sent:
@@ -109,41 +102,8 @@ class Intake:
             raise BadReplyError("the receipt is about another site, round or layout")
         return sent
 
-    def _await_charge(self, sent: Sent) -> None:
-        """Pass once the charge that the receipt names is on the log, in its right terms."""
-        until = time.monotonic() + CHARGE_WAIT_S
-        while True:
-            if self._is_charged(sent):
-                return
-            if time.monotonic() >= until:
-                raise BadReplyError("the charge that its receipt names is not on the log")
-            time.sleep(0.1)
-
-    def _is_charged(self, sent: Sent) -> bool:
-        verifier = member_verifier(self.centre, sent.site)
-        after = -1
-        while page := self._charges_after(after, sent.run_id, verifier.name):
-            for logged in page:
-                entry = Entry.parse(logged.entry)
-                entry.verify(verifier)
-                charge = Charge.from_json(entry.body)
-                if charge.digest == sent.charge_digest:
-                    self._check_terms(charge)
-                    return True
-            after = page[-1].index
-        return False
-
-    def _charges_after(self, after: int, run_id: str, producer: str) -> list[Logged]:
-        """A page of one hospital's charges; an audit service that is away shows none yet."""
-        try:
-            return self.centre.log.events(
-                type=Kind.PRIVACY_CHARGED, run_id=run_id, producer=producer, after=after
-            )
-        except LogUnavailableError:
-            return []
-
-    def _check_terms(self, charge: Charge) -> None:
-        """Pass when the charge pays for this round at the noise its hospital signed."""
+    def charge_fault(self, charge: Charge) -> str | None:
+        """Why the charge does not pay for this round at the noise its hospital signed, or none."""
         plan, opening = self.run.plan, self.opening
         terms = self.run.terms[charge.site]
         mechanism = charge.mechanism
@@ -158,7 +118,8 @@ class Intake:
             (terms.sample_rate, terms.noise_multiplier, plan.optimiser.local_steps),
         )
         if found != expected:
-            raise BadReplyError("the charge is for another round or other terms than the ballot's")
+            return "the charge is for another round or other terms than the ballot's"
+        return None
 
 
 def member_verifier(centre: Centre, site: str) -> Verifier:

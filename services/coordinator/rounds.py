@@ -6,10 +6,8 @@ quorum of hospitals has seen the opening. A round that closes names everyone who
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
-import structlog
 
 from protocol import events
 from protocol.catalogue import layout_of
@@ -18,8 +16,9 @@ from protocol.update import Packed, packed_digest
 from services.centre import Centre
 from services.coordinator import store
 from services.coordinator.aggregate import RunningMean
-from services.coordinator.grid import Grid, Lost
-from services.coordinator.intake import Intake, Taken
+from services.coordinator.collection import Collection
+from services.coordinator.grid import Grid
+from services.coordinator.intake import Intake
 from services.coordinator.orders import Run, Warrant, await_warrant, orders_for
 
 GATHER_S = 60.0
@@ -27,18 +26,6 @@ GATHER_S = 60.0
 
 STRAGGLER_S = 10.0
 """How long it waits for the others once a quorum is there."""
-
-_log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Who is in the round so far, in the order of arrival, and who is not."""
-
-    mean: RunningMean
-    participants: list[str] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
-    exclusions: list[Exclusion] = field(default_factory=list)
 
 
 def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, model: Packed) -> Packed:
@@ -54,16 +41,16 @@ def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, model: P
         store.open_round(connection, opening, changed_us=centre.clock_us())
         entry = centre.outbox.append(connection, events.round_opened(opening))
     warrant = await_warrant(centre.log, entry, timeout_s=_left_s(centre, opening))
-    tally = _Tally(RunningMean(layout_of(run.plan.network)))
-    for outcome in _absentees(opening, present, warrant):
-        _record(centre, opening, outcome, tally=tally)
+    intake = Intake(centre, run, opening, float(np.linalg.norm(model.astype(np.float64))))
+    collection = Collection(intake, RunningMean(layout_of(run.plan.network)))
+    for exclusion in _absentees(opening, present, warrant):
+        collection.leave_out(exclusion)
     if warrant is not None:
-        intake = Intake(centre, run, opening, float(np.linalg.norm(model.astype(np.float64))))
         orders = orders_for(run, OrderKind.TRAIN, sites=present, warrant=warrant, model=model)
         for result in grid.exchange(orders, timeout_s=_left_s(centre, opening)):
-            outcome = _lost(result) if isinstance(result, Lost) else intake.check(result)
-            _record(centre, opening, outcome, tally=tally)
-    return _end(centre, run, number=number, model=model, tally=tally)
+            collection.arrive(result)
+        collection.settle()
+    return _end(centre, run, number=number, model=model, collection=collection)
 
 
 def abandon_open_rounds(centre: Centre, run: Run, *, explanation: str) -> None:
@@ -110,7 +97,7 @@ def _opening(centre: Centre, run: Run, *, number: int, model: Packed) -> Opening
 
 def _absentees(
     opening: Opening, present: tuple[str, ...], warrant: Warrant | None
-) -> Iterator[Taken | Exclusion]:
+) -> Iterator[Exclusion]:
     """The sites that are sent no order, and why."""
     for site in opening.sites:
         if site not in present:
@@ -120,40 +107,15 @@ def _absentees(
             yield Exclusion(site=site, reason=Reason.LATE, explanation=why)
 
 
-def _record(centre: Centre, opening: Opening, outcome: Taken | Exclusion, *, tally: _Tally) -> None:
-    """Put one site's outcome on the record, and then into the tally."""
-    with centre.pool.connection() as connection:
-        if isinstance(outcome, Taken):
-            site = outcome.sent.site
-            event = events.update_received(outcome.sent)
-            store.insert_update(
-                connection, opening, site=site, packed=outcome.packed, receipt=outcome.receipt
-            )
-        else:
-            site = outcome.site
-            event = events.update_rejected(
-                opening, site=site, reason=outcome.reason, explanation=outcome.explanation
-            )
-        centre.outbox.append(connection, event)
-    if isinstance(outcome, Taken):
-        tally.mean.add(outcome.packed)
-        tally.participants.append(site)
-        tally.digests.append(outcome.sent.update_digest)
-        _log.info("update received", run=opening.run_id, round=opening.round, site=site)
-    else:
-        tally.exclusions.append(outcome)
-        _log.warning("site left out", round=opening.round, site=site, reason=str(outcome.reason))
-
-
-def _end(centre: Centre, run: Run, *, number: int, model: Packed, tally: _Tally) -> Packed:
+def _end(centre: Centre, run: Run, *, number: int, model: Packed, collection: Collection) -> Packed:
     """Close the round with its new model, or abandon it and apply nothing."""
-    closes = len(tally.participants) >= run.plan.aggregation.quorum
-    moved = tally.mean.applied_to(model) if closes else None
+    closes = len(collection.participants) >= run.plan.aggregation.quorum
+    moved = collection.mean.applied_to(model) if closes else None
     closing = _closing(
         run,
         number,
-        exclusions=tuple(tally.exclusions),
-        taken=tuple(zip(tally.participants, tally.digests, strict=True)),
+        exclusions=tuple(collection.exclusions),
+        taken=tuple(zip(collection.participants, collection.digests, strict=True)),
         aggregate=None if moved is None else packed_digest(moved),
     )
     now_us = centre.clock_us()
@@ -188,10 +150,6 @@ def _closing(
         quorum=run.plan.aggregation.quorum,
         aggregate_digest=aggregate,
     )
-
-
-def _lost(result: Lost) -> Exclusion:
-    return Exclusion(site=result.site, reason=result.reason, explanation=result.explanation[:400])
 
 
 def _left_s(centre: Centre, opening: Opening) -> float:

@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS updates (
   run_id text NOT NULL,
   number integer NOT NULL,
   site text NOT NULL,
-  place integer NOT NULL,
+  place integer,
   digest text NOT NULL,
   packed bytea NOT NULL,
   receipt bytea NOT NULL,
@@ -46,8 +46,9 @@ CREATE TABLE IF NOT EXISTS updates (
   FOREIGN KEY (run_id, number) REFERENCES rounds
 );
 COMMENT ON TABLE updates IS
-  'Written by the coordinator as updates arrive. They carry the sites'' noise already, so keeping '
-  'them tells nothing more, and any aggregate can be computed again in the order of place.';
+  'Written by the coordinator as updates arrive, without a place; given one when their charge is on '
+  'the log and they are summed, deleted when they are not. They carry the sites'' noise already, so '
+  'keeping them tells nothing more, and any aggregate can be computed again in the order of place.';
 
 CREATE TABLE IF NOT EXISTS evaluations (
   run_id text NOT NULL REFERENCES runs,

@@ -177,24 +177,57 @@ def load_rounds(connection: Connection, run_id: str) -> tuple[StoredRound, ...]:
     )
 
 
-def insert_update(
+def hold_update(
     connection: Connection, opening: Opening, *, site: str, packed: Packed, receipt: bytes
 ) -> None:
-    """Keep an update in its place of arrival, which is the order in which it is summed."""
+    """Keep an update as it arrived, outside the sum."""
     connection.execute(
         """
-        INSERT INTO updates (run_id, number, site, place, digest, packed, receipt)
-        SELECT %(run)s, %(number)s, %(site)s, count(*), %(digest)s, %(packed)s, %(receipt)s
-        FROM updates WHERE run_id = %(run)s AND number = %(number)s
+        INSERT INTO updates (run_id, number, site, digest, packed, receipt)
+        VALUES (%s, %s, %s, %s, %s, %s)
         """,
-        {
-            "run": opening.run_id,
-            "number": opening.round,
-            "site": site,
-            "digest": packed_digest(packed),
-            "packed": np.ascontiguousarray(packed, dtype="<f4").tobytes(),
-            "receipt": receipt,
-        },
+        (
+            opening.run_id,
+            opening.round,
+            site,
+            packed_digest(packed),
+            np.ascontiguousarray(packed, dtype="<f4").tobytes(),
+            receipt,
+        ),
+    )
+
+
+def take_update(connection: Connection, opening: Opening, *, site: str) -> Packed:
+    """Give a held update the next place, which is the order in which updates are summed.
+
+    Raises:
+        NotFoundError: none of that site is held.
+        CentreError: the stored bytes have another digest.
+    """
+    row = connection.execute(
+        """
+        UPDATE updates
+        SET place = (
+            SELECT count(place) FROM updates WHERE run_id = %(run)s AND number = %(number)s
+        )
+        WHERE run_id = %(run)s AND number = %(number)s AND site = %(site)s AND place IS NULL
+        RETURNING digest, packed
+        """,
+        {"run": opening.run_id, "number": opening.round, "site": site},
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"run {opening.run_id}, round {opening.round}: none held of {site}")
+    packed: Packed = np.frombuffer(row[1], dtype="<f4")
+    if packed_digest(packed) != row[0]:
+        raise CentreError(f"the update of {site} is damaged in the database; run the plan again")
+    return packed
+
+
+def drop_update(connection: Connection, opening: Opening, *, site: str) -> None:
+    """Let go of what is held of a site, if anything is; what was summed stays."""
+    connection.execute(
+        "DELETE FROM updates WHERE run_id = %s AND number = %s AND site = %s AND place IS NULL",
+        (opening.run_id, opening.round, site),
     )
 
 
@@ -203,7 +236,10 @@ def load_updates(
 ) -> tuple[tuple[str, Packed], ...]:
     """The updates of a round with their sites, in the order in which they were summed."""
     rows = connection.execute(
-        "SELECT site, packed FROM updates WHERE run_id = %s AND number = %s ORDER BY place",
+        """
+        SELECT site, packed
+        FROM updates WHERE run_id = %s AND number = %s AND place IS NOT NULL ORDER BY place
+        """,
         (run_id, number),
     ).fetchall()
     return tuple((site, np.frombuffer(packed, dtype="<f4")) for site, packed in rows)

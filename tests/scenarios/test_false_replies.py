@@ -1,23 +1,32 @@
 """Replies that a hospital should not have sent: each is left out with its reason, none summed."""
 
 import base64
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from federation import Exchange, Federation
+from federation import HOSPITALS, Exchange, Federation
+from psycopg_pool import ConnectionPool
 
 from audit.entry import Entry, sign_entry
 from audit.ids import uuid7
 from audit.keys import load_signer
 from protocol import events
+from protocol.catalogue import layout_of
 from protocol.plan import Plan
 from protocol.round import Answer, Exclusion, Opening, Order, OrderKind, Reason, Sent
 from protocol.update import packed_digest
-from services.coordinator import intake
-from services.coordinator.grid import Incoming
-from services.coordinator.intake import Intake, Taken
+from services.coordinator import charges, store
+from services.coordinator.aggregate import RunningMean
+from services.coordinator.collection import Collection
+from services.coordinator.grid import Incoming, Outgoing
+from services.coordinator.intake import Intake
+from services.coordinator.local_grid import LocalGrid
 from services.coordinator.runs import load_run
+from services.database import prepare
+from services.registry.store import insert_plan
 
 pytestmark = pytest.mark.scenario
 
@@ -28,14 +37,44 @@ def honest(people: Federation, first_run: str) -> Exchange:
 
 
 @pytest.fixture
-def door(
-    people: Federation, first_run: str, honest: Exchange, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Incoming], Taken | Exclusion]:
-    monkeypatch.setattr(intake, "CHARGE_WAIT_S", 0.5)
+def opening(honest: Exchange) -> Opening:
     warrant = Entry.parse(base64.b64decode(Order.from_bytes(honest.order).warrant))
-    opening = Opening.from_json(warrant.body)
-    norm = float(np.linalg.norm(honest.model))
-    return Intake(people.centre, load_run(people.centre, first_run), opening, norm).check
+    return Opening.from_json(warrant.body)
+
+
+@pytest.fixture
+def collection(
+    people: Federation, plans: tuple[Plan, Plan, Plan], honest: Exchange, opening: Opening, dsn: str
+) -> Iterator[Collection]:
+    """The round once more, open and empty, at a centre with a database of its own."""
+    run = load_run(people.centre, opening.run_id)
+    prepare(dsn)
+    with ConnectionPool(dsn, min_size=1) as pool:
+        with pool.connection() as connection:
+            insert_plan(connection, run.plan, proposed_us=1)
+            digest = store.save_model(connection, honest.model)
+            store.insert_run(connection, run.run_id, run.plan.id, model_digest=digest, created_us=1)
+            store.insert_round(connection, run.run_id, opening.round, changed_us=1)
+            store.open_round(connection, opening, changed_us=1)
+        norm = float(np.linalg.norm(honest.model))
+        intake = Intake(replace(people.centre, pool=pool), run, opening, norm)
+        yield Collection(intake, RunningMean(layout_of(run.plan.network)))
+
+
+@pytest.fixture
+def door(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Incoming], str | Exclusion]:
+    monkeypatch.setattr(charges, "CHARGE_WAIT_S", 0.5)
+
+    def take(reply: Incoming) -> str | Exclusion:
+        """The site that got in, or why it did not."""
+        collection.arrive(reply)
+        collection.settle()
+        (outcome,) = [*collection.participants, *collection.exclusions]
+        return outcome
+
+    return take
 
 
 def receipt_for(people: Federation, site: str, sent: Sent) -> str:
@@ -60,16 +99,14 @@ def reply(answer: Answer, update: object) -> Incoming:
     return Incoming("north", answer.to_bytes(), update)  # type: ignore[arg-type]
 
 
-def refused(outcome: Taken | Exclusion, words: str) -> None:
+def refused(outcome: str | Exclusion, words: str) -> None:
     assert isinstance(outcome, Exclusion)
     assert (outcome.site, outcome.reason) == ("north", Reason.BAD_UPDATE)
     assert words in outcome.explanation
 
 
 def test_the_honest_reply_is_taken(door: Callable, honest: Exchange) -> None:
-    outcome = door(reply(honest.answer, honest.update))
-    assert isinstance(outcome, Taken)
-    assert outcome.sent.site == "north"
+    assert door(reply(honest.answer, honest.update)) == "north"
 
 
 def test_another_array_than_the_signed_one_is_left_out(door: Callable, honest: Exchange) -> None:
@@ -114,6 +151,65 @@ def test_an_update_that_nobody_paid_for_is_left_out(
     sent = sent_of(honest).model_copy(update={"charge_digest": plans[0].id})
     answer = honest.answer.model_copy(update={"receipt": receipt_for(people, "north", sent)})
     refused(door(reply(answer, honest.update)), "charge that its receipt names is not on the log")
+
+
+def test_a_charge_for_another_round_does_not_pay(
+    people: Federation, first_run: str, door: Callable, honest: Exchange
+) -> None:
+    """Both are the hospital's own, of the same run and the same mechanism."""
+    other = people.exchange(first_run, "north", OrderKind.TRAIN, 1)
+    paid = {"charge_digest": sent_of(other).charge_digest}
+    sent = sent_of(honest).model_copy(update=paid)
+    answer = honest.answer.model_copy(update={"receipt": receipt_for(people, "north", sent)})
+    refused(door(reply(answer, honest.update)), "not on the log")
+
+
+def test_the_charge_of_another_hospital_does_not_pay(
+    people: Federation, first_run: str, door: Callable, honest: Exchange
+) -> None:
+    other = people.exchange(first_run, "south", OrderKind.TRAIN, 2)
+    paid = {"charge_digest": sent_of(other).charge_digest}
+    sent = sent_of(honest).model_copy(update=paid)
+    answer = honest.answer.model_copy(update={"receipt": receipt_for(people, "north", sent)})
+    refused(door(reply(answer, honest.update)), "not on the log")
+
+
+def test_a_hospital_that_keeps_its_charge_back_makes_nobody_late(
+    people: Federation,
+    first_run: str,
+    collection: Collection,
+    honest: Exchange,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(charges, "CHARGE_WAIT_S", 4.0)
+    round_2 = {site: people.exchange(first_run, site, OrderKind.TRAIN, 2) for site in HOSPITALS}
+    unpaid = sent_of(honest).model_copy(update={"charge_digest": honest.answer.plan_id})
+    withheld = honest.answer.model_copy(update={"receipt": receipt_for(people, "north", unpaid)})
+
+    def answering(site: str, pause_s: float) -> Callable:
+        def answer(*_: object) -> tuple[bytes, object]:
+            time.sleep(pause_s)
+            said = withheld if site == "north" else round_2[site].answer
+            return said.to_bytes(), round_2[site].update
+
+        return answer
+
+    pauses = {"north": 0.0, "south": 0.5, "west": 1.0}
+    grid = LocalGrid({site: answering(site, pause) for site, pause in pauses.items()})
+    outgoing = [Outgoing(site, b"", honest.model) for site in HOSPITALS]
+    for result in grid.exchange(outgoing, timeout_s=2.5):
+        collection.arrive(result)
+    collection.settle()
+    assert collection.participants == ["south", "west"]
+    refused(collection.exclusions[0], "not on the log")
+    with collection.intake.centre.pool.connection() as connection:
+        kept = store.load_updates(connection, first_run, 2)
+    again = RunningMean(layout_of(collection.intake.run.plan.network))
+    for _, update in kept:
+        again.add(update)
+    assert [site for site, _ in kept] == collection.participants
+    zero = np.zeros_like(honest.model)
+    assert collection.mean.applied_to(zero).tobytes() == again.applied_to(zero).tobytes()
 
 
 def test_a_receipt_signed_by_another_hospital_is_left_out(

@@ -79,14 +79,45 @@ def test_a_run_ends_once(connection: Connection) -> None:
     assert store.load_run(connection, "run").state == "halted"
 
 
-def test_an_update_is_taken_once_and_keeps_its_place(connection: Connection) -> None:
-    for value, site in enumerate(("south", "north")):
-        packed = np.full(3, value, "<f4")
-        store.insert_update(connection, OPENING, site=site, packed=packed, receipt=b"r")
+def hold(connection: Connection, site: str, value: float) -> None:
+    store.hold_update(connection, OPENING, site=site, packed=np.full(3, value, "<f4"), receipt=b"r")
+
+
+def test_updates_are_summed_in_the_order_in_which_they_are_taken(connection: Connection) -> None:
+    for value, site in enumerate(("south", "north", "west")):
+        hold(connection, site, value)
+    assert store.load_updates(connection, "run", 1) == ()
+    taken = [store.take_update(connection, OPENING, site=site)[0] for site in ("west", "south")]
+    assert taken == [2.0, 0.0]
     kept = store.load_updates(connection, "run", 1)
-    assert [(site, packed[0]) for site, packed in kept] == [("south", 0.0), ("north", 1.0)]
+    assert [(site, packed[0]) for site, packed in kept] == [("west", 2.0), ("south", 0.0)]
+
+
+def test_an_update_is_held_once_and_taken_once(connection: Connection) -> None:
+    hold(connection, "north", 1)
+    store.take_update(connection, OPENING, site="north")
+    with pytest.raises(NotFoundError, match="none held of north"):
+        store.take_update(connection, OPENING, site="north")
     with pytest.raises(psycopg.errors.UniqueViolation):
-        store.insert_update(connection, OPENING, site="north", packed=kept[0][1], receipt=b"r")
+        hold(connection, "north", 1)
+
+
+def test_what_was_summed_is_not_dropped(connection: Connection) -> None:
+    hold(connection, "north", 1)
+    hold(connection, "south", 2)
+    store.take_update(connection, OPENING, site="north")
+    for site in ("north", "south"):
+        store.drop_update(connection, OPENING, site=site)
+    assert [site for site, _ in store.load_updates(connection, "run", 1)] == ["north"]
+    with pytest.raises(NotFoundError):
+        store.take_update(connection, OPENING, site="south")
+
+
+def test_a_damaged_update_is_not_summed(connection: Connection) -> None:
+    hold(connection, "north", 1)
+    connection.execute("UPDATE updates SET packed = %s", (bytes(12),))
+    with pytest.raises(CentreError, match="is damaged"):
+        store.take_update(connection, OPENING, site="north")
 
 
 def test_a_damaged_model_is_not_loaded(connection: Connection) -> None:
