@@ -9,13 +9,15 @@ import ssl
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from audit.canonical import MAX_INTEGER
 from audit.checkpoint import Checkpoint, WitnessPolicy, open_checkpoint
 from audit.entry import Entry
 from audit.errors import AuditError, NoteError, ProofError
@@ -100,7 +102,14 @@ class LogClient:
             LogUnavailableError: not now; submitting again is safe.
         """
         answer = self._ask("POST", "/v1/events:batch", content=encode_bundle(entries))
-        return [int(index) for index in answer.json()["indices"]]
+        with _reading():
+            indices = [_index(value) for value in answer.json()["indices"]]
+        if len(indices) != len(entries):
+            raise LogUnavailableError(
+                f"the audit service gave {len(indices)} indices for {len(entries)} entries; "
+                "submitting again is safe"
+            )
+        return indices
 
     def checkpoint(self) -> str:
         """The log's last signed checkpoint, consistent with all that were seen before."""
@@ -179,9 +188,13 @@ class LogClient:
     def _page(self, params: dict[str, str], *, after: int, wait_s: float) -> list[Logged]:
         wait_s = min(wait_s, _LONGEST_WAIT_S)
         params = {**params, "after": str(after), "limit": str(_PAGE), "wait_s": str(wait_s)}
-        page = self._ask("GET", "/v1/events", wait_s=wait_s, params=params).json()
-        checkpoint = self._learn(page["checkpoint"])
-        return [_proven(found, checkpoint) for found in page["entries"]]
+        answer = self._ask("GET", "/v1/events", wait_s=wait_s, params=params)
+        with _reading():
+            page = answer.json()
+            note = str(page["checkpoint"])
+            found = [_Found.from_json(one) for one in page["entries"]]
+        checkpoint = self._learn(note)
+        return [one.proven(checkpoint) for one in found]
 
     def entry(self, index: int) -> bytes:
         """The bytes of one entry, proven to be in the log.
@@ -223,7 +236,8 @@ class LogClient:
         answer = self._ask(
             "GET", "/v1/proofs/consistency", params={"old": str(old), "new": str(new)}
         )
-        return _hashes(answer.json()["proof"])
+        with _reading():
+            return _hashes(answer.json()["proof"])
 
     def pending(self, witness: str, seen_note: str, *, wait_s: float) -> Offer | None:
         """What the log puts before a witness that saw `seen_note` last, not verified.
@@ -241,8 +255,9 @@ class LogClient:
         )
         if answer.status_code == httpx.codes.NO_CONTENT:
             return None
-        offer = answer.json()
-        return Offer(str(offer["note"]), _hashes(offer["proof"]))
+        with _reading():
+            offer = answer.json()
+            return Offer(str(offer["note"]), _hashes(offer["proof"]))
 
     def post_cosignature(self, note: str) -> None:
         """Leave a cosignature: the checkpoint's text with the cosignature line."""
@@ -250,8 +265,9 @@ class LogClient:
 
     def health(self) -> dict[str, Any]:
         """What the service says of itself; nothing in it is verified."""
-        health: dict[str, Any] = self._ask("GET", "/v1/health/log").json()
-        return health
+        answer = self._ask("GET", "/v1/health/log")
+        with _reading():
+            return dict(answer.json())
 
     def _learn(self, note: str) -> Checkpoint:
         """The note's checkpoint, once it agrees with the largest one seen."""
@@ -285,7 +301,7 @@ class LogClient:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 answer = self._http.request(method, path, timeout=_ANSWER_S + wait_s, **parts)
-            except httpx.TransportError as cause:
+            except httpx.RequestError as cause:
                 if attempt == _ATTEMPTS:
                     raise LogUnavailableError(
                         f"the audit service at {self._http.base_url} cannot be reached: {cause}"
@@ -314,9 +330,22 @@ def _context(tls: Tls) -> ssl.SSLContext:
 def _error_of(answer: httpx.Response) -> AuditError:
     try:
         problem = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = {}
-    return from_problem(answer.status_code, problem if isinstance(problem, dict) else {})
+    with _reading():
+        return from_problem(answer.status_code, problem if isinstance(problem, dict) else {})
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Read an answer of agreed form; of any other form it is no answer, and is asked for again."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, RecursionError) as cause:
+        raise LogUnavailableError(
+            f"the audit service sent an answer of another form than agreed ({type(cause).__name__})"
+            "; ask its operator which release it runs"
+        ) from cause
 
 
 def _hashes(texts: Sequence[str]) -> tuple[bytes, ...]:
@@ -326,14 +355,31 @@ def _hashes(texts: Sequence[str]) -> tuple[bytes, ...]:
         raise NoteError("the log sent hashes that are not base64") from cause
 
 
-def _proven(found: dict[str, Any], checkpoint: Checkpoint) -> Logged:
-    content = b64decode(found["entry"])
-    index = int(found["index"])
-    verify_inclusion(
-        index,
-        checkpoint.size,
-        leaf=leaf_hash(content),
-        proof=_hashes(found["proof"]),
-        root=checkpoint.root,
-    )
-    return Logged(index, content)
+def _index(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_INTEGER:
+        raise ValueError("no index of an entry")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An entry as a page of the log shows it, not verified."""
+
+    index: int
+    content: bytes
+    proof: tuple[bytes, ...]
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        content = b64decode(found["entry"], validate=True)
+        return cls(_index(found["index"]), content, _hashes(found["proof"]))
+
+    def proven(self, checkpoint: Checkpoint) -> Logged:
+        verify_inclusion(
+            self.index,
+            checkpoint.size,
+            leaf=leaf_hash(self.content),
+            proof=self.proof,
+            root=checkpoint.root,
+        )
+        return Logged(self.index, self.content)

@@ -10,9 +10,10 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -49,6 +50,44 @@ _STOP_S = 3.0
 _log = structlog.get_logger("logkeeper")
 
 
+class BrokenError(NodeError):
+    """A part of this process has ended that must not end before it."""
+
+
+class Watch:
+    """Sees to it that works which belong together end together."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        """Set `stop` as soon as one of them ends."""
+        self._stop = stop
+        self._ended: list[str] = []
+
+    def over(self, name: str, work: Callable[[], None]) -> None:
+        """Do `work`, which ends when `stop` is set; note it when it ends before."""
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the outermost edge of a thread
+            _log.exception("broke down", work=name)
+            self._ended.append(name)
+        else:
+            if not self._stop.is_set():
+                self._ended.append(name)
+        finally:
+            self._stop.set()
+
+    def check(self) -> None:
+        """Pass when every work ended because it was told to.
+
+        Raises:
+            BrokenError: one did not.
+        """
+        if self._ended:
+            raise BrokenError(
+                f"{self._ended[0]} ended on its own, so nothing here can be relied on; the line "
+                "above says why; start the process again"
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class LogKeeper:
     """What keeps one hospital's logs."""
@@ -62,20 +101,27 @@ class LogKeeper:
     witness: Witness
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set."""
+        """Work until `stop` is set.
+
+        Raises:
+            BrokenError: one of the works ended on its own; the others have been stopped.
+        """
+        watch = Watch(stop)
         threads = [
-            threading.Thread(target=work, args=arguments, name=name, daemon=True)
-            for name, work, arguments in (
-                ("relay", self.relay.run, (stop,)),
-                ("local-relay", self.local_relay.run, (stop,)),
-                ("witness", self.witness.run, (self.log, stop)),
+            threading.Thread(target=watch.over, args=(name, work), name=name, daemon=True)
+            for name, work in (
+                ("relay", partial(self.relay.run, stop)),
+                ("local-relay", partial(self.local_relay.run, stop)),
+                ("witness", partial(self.witness.run, self.log, stop)),
+                ("anchor", partial(self._anchor, stop)),
             )
         ]
         for thread in threads:
             thread.start()
-        self._anchor(stop)
+        stop.wait()
         for thread in threads:
             thread.join(timeout=_STOP_S / len(threads))
+        watch.check()
 
     def _anchor(self, stop: threading.Event) -> None:
         """Put each new checkpoint of the local log on the consortium's log."""

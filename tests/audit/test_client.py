@@ -1,7 +1,11 @@
 """The client believes nothing it cannot check."""
 
+import ssl
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psycopg
@@ -16,7 +20,7 @@ from audit_parties import (
 from psycopg import sql
 
 from audit.client import LogClient
-from audit.errors import NoteError
+from audit.errors import AuditError, NoteError
 from audit.refusal import LogForkedError, LogUnavailableError
 from audit.settings import SettingsError, Tls
 
@@ -101,3 +105,80 @@ def test_credentials_that_cannot_be_loaded_are_named(tmp_path, north):
     missing = Tls(ca=tmp_path / "a", certificate=tmp_path / "b", key=tmp_path / "c")
     with pytest.raises(SettingsError, match="certificate = "):
         LogClient("https://127.0.0.1:1", missing, north.log.verifier, north.policy)
+
+
+@contextmanager
+def answering(certificate: Tls, body: bytes, *, status: int = 200) -> Iterator[str]:
+    """The address of a service that says the same to everything it is asked."""
+
+    class Parrot(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Parrot) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>a proxy's welcome</html>",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"indices": null, "entries": 3, "proof": 7, "checkpoint": [], "note": "x"}',
+        b'{"indices": ["a"], "checkpoint": "", "entries": [{}], "proof": [1], "note": ""}',
+        b'{"indices": [1e400], "checkpoint": "", "entries": [{"entry": "*", "index": 0}]}',
+        b'{"indices": [-1], "checkpoint": "", "entries": [{"entry": "", "index": 1e400}]}',
+        b'{"indices": [], "checkpoint": "", "entries": [1]}',
+        b'{"indices":' + b"[" * 100_000,
+    ],
+)
+def test_an_answer_of_another_form_is_a_fault_of_the_log(north, certificates, body):
+    """Whoever waits for the log survives it; a relay must not die of a proxy's welcome."""
+    tls = certificates.issue("anna")
+    with (
+        answering(certificates.issue("audit"), body) as url,
+        LogClient(url, tls, north.log.verifier, north.policy) as client,
+    ):
+        for ask in (
+            lambda: client.submit([north.chain().next()]),
+            client.events,
+            lambda: client.consistency(1, 2),
+            lambda: client.pending("berg", "", wait_s=0),
+            client.checkpoint,
+        ):
+            with pytest.raises(AuditError):
+                ask()
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"type": "entry-refused"}', b'{"type": "entry-refused", "refusal": "whim"}', b"[]"]
+)
+def test_a_refusal_of_another_form_is_a_fault_of_the_log(north, certificates, body):
+    tls = certificates.issue("anna")
+    with (
+        answering(certificates.issue("audit"), body, status=422) as url,
+        LogClient(url, tls, north.log.verifier, north.policy) as client,
+        pytest.raises(AuditError),
+    ):
+        client.submit([north.chain().next()])
