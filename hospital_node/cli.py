@@ -52,6 +52,11 @@ def ingest(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
         print(json.dumps(report, indent=2))
         return
     _out.print(f"{report['indexed']} images indexed, {len(report['quarantined'])} in quarantine")
+    if report["not_moved"]:
+        _out.print(
+            f"{report['not_moved']} patients stay in the partition they were first put in, though "
+            "the labels now say the other one"
+        )
     if report["quarantined"]:
         _out.print(_table("Quarantine", report["quarantined"], ("file", "reason", "explanation")))
 

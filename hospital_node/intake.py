@@ -37,6 +37,7 @@ def take_in(settings: NodeSettings, progress: Progress) -> dict[str, Any]:
         "read": report.read,
         "unchanged": report.unchanged,
         "gone": report.gone,
+        "not_moved": report.not_moved,
         "quarantined": [
             {
                 "file": item.path.as_posix(),
@@ -55,6 +56,7 @@ def _ingested(report: IngestReport) -> Event:
             "indexed": report.indexed,
             "read": report.read,
             "gone": report.gone,
+            "not_moved": report.not_moved,
             "quarantined": len(report.quarantined),
         },
     )

@@ -66,10 +66,15 @@ class Answers:
             return Reason.LABEL_CONFLICT
         if row.patient != patient:
             return Reason.PATIENT_CONFLICT
+        partition = self.partition(patient)
+        return Reason.SPLIT_CONFLICT if partition is None else Answer(row.labels, partition)
+
+    def partition(self, patient: str) -> Partition | None:
+        """Where the file puts a patient; none where it names both partitions."""
         splits = self._partitions.get(patient, set())
         if len(splits) > 1:
-            return Reason.SPLIT_CONFLICT
-        return Answer(row.labels, next(iter(splits), None) or deal_partition(patient))
+            return None
+        return next(iter(splits), None) or deal_partition(patient)
 
 
 def deal_partition(patient: str) -> Partition:

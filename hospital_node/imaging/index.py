@@ -48,7 +48,6 @@ class Known:
     content_digest: str
     instance: str = ""
     pseudonym: str = ""
-    partition: Partition | None = None
     labels: dict[str, str] | None = None
     reason: Reason | None = None
 
@@ -110,12 +109,9 @@ def folder_of(connection: Connection[Any]) -> Path | None:
 def known_files(connection: Connection[Any]) -> dict[str, Known]:
     """Everything the index says, by path."""
     known = {
-        path: Known(digest, instance, pseudonym, Partition(partition), labels)
-        for path, digest, instance, pseudonym, partition, labels in connection.execute(
-            """
-            SELECT path, content_digest, instance, pseudonym, partition, labels
-            FROM imaging_instance JOIN imaging_patient USING (pseudonym)
-            """
+        path: Known(digest, instance, pseudonym, labels)
+        for path, digest, instance, pseudonym, labels in connection.execute(
+            "SELECT path, content_digest, instance, pseudonym, labels FROM imaging_instance"
         )
     }
     for path, digest, reason in connection.execute(
@@ -132,16 +128,16 @@ def forget(connection: Connection[Any], paths: Iterable[str]) -> None:
     connection.execute("DELETE FROM imaging_quarantine WHERE path = ANY(%s)", (gone,))
 
 
-def drop_empty_patients(connection: Connection[Any]) -> None:
-    """Remove patients none of whose images is left."""
-    connection.execute(
+def partitions(connection: Connection[Any]) -> dict[str, Partition]:
+    """The partition of every patient of whom an image is indexed, by pseudonym."""
+    rows = connection.execute(
         """
-        DELETE FROM imaging_patient AS patient
-        WHERE NOT EXISTS (
-            SELECT FROM imaging_instance WHERE pseudonym = patient.pseudonym
-        )
+        SELECT pseudonym, partition
+        FROM imaging_patient AS patient
+        WHERE EXISTS (SELECT FROM imaging_instance WHERE pseudonym = patient.pseudonym)
         """
     )
+    return {patient: Partition(partition) for patient, partition in rows}
 
 
 def holder_of(connection: Connection[Any], instance: str) -> str | None:
@@ -153,12 +149,15 @@ def holder_of(connection: Connection[Any], instance: str) -> str | None:
 
 
 def put_instance(connection: Connection[Any], image: Indexed) -> None:
-    """Index a file, in place of whatever was known of its path."""
+    """Index a file, in place of whatever was known of its path.
+
+    A patient who has a partition keeps it.
+    """
     forget(connection, [image.path])
     connection.execute(
         """
         INSERT INTO imaging_patient (pseudonym, partition) VALUES (%s, %s)
-        ON CONFLICT (pseudonym) DO UPDATE SET partition = EXCLUDED.partition
+        ON CONFLICT DO NOTHING
         """,
         (image.pseudonym, image.partition),
     )

@@ -57,6 +57,8 @@ class IngestReport:
     """Files that the index knew and the folder no longer has; they were forgotten."""
     quarantined: tuple[Quarantined, ...]
     """Every file in quarantine now."""
+    not_moved: int
+    """Patients whom the labels would now have in the other partition; they stay in the first."""
 
 
 class _Same(Enum):
@@ -110,10 +112,12 @@ def ingest_folder(
                     _settle(connection, look, answers, key=key)
             progress(done, len(paths))
         with connection.transaction():
-            index.drop_empty_patients(connection)
+            not_moved = _count_not_moved(connection, answers)
             indexed = index.count_instances(connection)
             quarantined = index.list_quarantine(connection)
-    return IngestReport(indexed, len(paths) - unchanged, unchanged, gone, quarantined)
+    return IngestReport(
+        indexed, len(paths) - unchanged, unchanged, gone, quarantined, not_moved=not_moved
+    )
 
 
 def _files_of(source: Source) -> list[Path]:
@@ -123,6 +127,14 @@ def _files_of(source: Source) -> list[Path]:
     if not paths:
         raise FolderError(f"{source.folder} holds labels and no images; put images in it")
     return paths
+
+
+def _count_not_moved(connection: Connection[Any], answers: Answers) -> int:
+    """How many patients the labels would have in another partition than the one they keep."""
+    return sum(
+        answers.partition(patient) not in {None, kept}
+        for patient, kept in index.partitions(connection).items()
+    )
 
 
 def _begin(
@@ -154,10 +166,8 @@ class _Memory:
         now = self.answers.answer(
             instance=before.instance, file=_name(path), patient=before.pseudonym
         )
-        return isinstance(now, Answer) and (now.labels, now.partition) == (
-            before.labels,
-            before.partition,
-        )
+        # Whatever it says of the partition: a patient keeps the first.
+        return isinstance(now, Answer) and now.labels == before.labels
 
 
 def _look_at_all(

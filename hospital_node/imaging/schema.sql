@@ -13,8 +13,9 @@ CREATE TABLE IF NOT EXISTS imaging_patient (
     partition text NOT NULL CHECK (partition IN ('train', 'held-out'))
 );
 COMMENT ON TABLE imaging_patient IS
-    'One row a patient. Written by scans. The partition is here and not at the image, so that '
-    'nobody can be trained on and held out.';
+    'One row a patient who was ever indexed. Written once, by the first scan that indexes an image of '
+    'theirs, and kept when their images are gone. The partition is here and not at the image, and '
+    'does not change, so that nobody can be trained on and held out, neither at once nor in turn.';
 
 CREATE TABLE IF NOT EXISTS imaging_instance (
     instance text PRIMARY KEY CHECK (instance ~ '^sha256:[0-9a-f]{64}$'),

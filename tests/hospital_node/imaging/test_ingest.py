@@ -181,7 +181,7 @@ def test_a_changed_label_is_taken_over(connection, tmp_path):
     assert connection.execute(query).fetchone() == (6,)
 
 
-def test_files_that_are_gone_are_forgotten_and_so_are_their_patients(connection, tmp_path):
+def test_files_that_are_gone_are_forgotten(connection, tmp_path):
     small_hospital(tmp_path)
     (tmp_path / "bad.dcm").write_bytes(b"no")
     scan(connection, tmp_path)
@@ -189,7 +189,6 @@ def test_files_that_are_gone_are_forgotten_and_so_are_their_patients(connection,
         (tmp_path / name).unlink()
     report = scan(connection, tmp_path)
     assert (report.gone, report.indexed, report.quarantined) == (3, 6, ())
-    assert pseudonym(KEY, "P0") not in partitions(connection)
 
 
 def test_a_file_that_was_moved_is_the_same_instance_elsewhere(connection, tmp_path):
@@ -225,15 +224,36 @@ def test_a_patient_in_two_splits_is_in_none(connection, tmp_path):
     assert pseudonym(KEY, "P0") not in partitions(connection)
 
 
-def test_a_patient_moves_between_partitions_whole(connection, tmp_path):
+def test_a_patient_stays_in_the_first_partition_whatever_the_labels_say_later(connection, tmp_path):
+    """Who was trained on can never be held out, nor the other way round."""
+    rows = [row | {"split": "train"} for row in small_hospital(tmp_path)]
+    rows[6]["split"] = rows[7]["split"] = "test"
+    write_labels(tmp_path, rows)
+    assert scan(connection, tmp_path).not_moved == 0
+    before = partitions(connection)
+    for row in rows:
+        row["split"] = {"train": "test", "test": "train"}[row["split"]]
+    write_labels(tmp_path, rows)
+    (tmp_path / "p0-1.dcm").write_bytes((tmp_path / "p0-1.dcm").read_bytes() + b"\0\0")
+    report = scan(connection, tmp_path)
+    assert (report.not_moved, partitions(connection)) == (4, before)
+    assert scan(connection, tmp_path).read == 0
+
+
+def test_a_patient_who_comes_back_is_where_they_were(connection, tmp_path):
     rows = [row | {"split": "train"} for row in small_hospital(tmp_path)]
     write_labels(tmp_path, rows)
     scan(connection, tmp_path)
-    for row in rows[:2]:
-        row["split"] = "test"
+    away = [(path, path.read_bytes()) for path in sorted(tmp_path.glob("p0-*.dcm"))]
+    for path, _ in away:
+        path.unlink()
+    rows[0]["split"] = rows[1]["split"] = "test"
     write_labels(tmp_path, rows)
-    scan(connection, tmp_path)
-    assert partitions(connection)[pseudonym(KEY, "P0")] == "held-out"
+    assert scan(connection, tmp_path).not_moved == 0
+    for path, content in away:
+        path.write_bytes(content)
+    assert scan(connection, tmp_path).not_moved == 1
+    assert partitions(connection)[pseudonym(KEY, "P0")] == "train"
 
 
 def test_identifiers_are_nowhere_but_in_paths(connection, tmp_path, caplog):
