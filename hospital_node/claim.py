@@ -9,33 +9,37 @@ from math import isfinite
 
 import numpy as np
 
-from hospital_node.training.accountant import epsilon
+from hospital_node.training.group import epsilon_with_images
 from hospital_node.training.mechanism import PatientMechanism
-from protocol.budget import Mechanism
 from protocol.plan import Plan
-from protocol.record import decimal_text
 
 PERCENTILE = 95
 """The patient whose images are as many as or more than those of 95 in a hundred."""
+
+MOST_IMAGES = 128
+"""More of one patient are counted as so many: the integral grows with them, and ε says no more."""
 
 
 def per_image_claim(
     plan: Plan, mechanism: PatientMechanism, images_per_patient: Sequence[int]
 ) -> dict[str, float | int | None]:
-    """ε that a patient with many images would have had where ε was bounded per image.
+    """ε that patients with many images would have had where ε was bounded per image.
 
-    The same q and σ, with images in the place of patients: k images join in with probability
-    1 - (1 - q)^k and move the sum by up to k·C, which is a mechanism of noise σ/k (an upper bound
-    by convexity in the number of images that join). None where it has no finite bound.
+    The same q and σ, with images in the place of patients: for the patient at the 95th percentile,
+    and for the one with the most. None where it has no finite bound.
     """
-    images = int(np.percentile(images_per_patient, PERCENTILE, method="higher"))
-    behind = Mechanism(
-        sample_rate=decimal_text(round(1.0 - (1.0 - mechanism.sample_rate) ** images, 9)),
-        noise_multiplier=decimal_text(round(mechanism.noise_multiplier / images, 9)),
-        steps=mechanism.steps * plan.rounds,
-    )
-    value = epsilon([behind], float(plan.privacy.delta))
+    many = int(np.percentile(images_per_patient, PERCENTILE, method="higher"))
+    images = min(many, MOST_IMAGES)
+    most = min(max(images_per_patient), MOST_IMAGES)
     return {
-        "epsilon_per_image_claim": value if isfinite(value) else None,
+        "epsilon_per_image_claim": _epsilon(plan, mechanism, images),
         "images_per_patient_claim": images,
+        "epsilon_per_image_claim_most": _epsilon(plan, mechanism, most),
+        "images_per_patient_most": most,
     }
+
+
+def _epsilon(plan: Plan, mechanism: PatientMechanism, images: int) -> float | None:
+    billed = mechanism.billed(plan.rounds)
+    value = epsilon_with_images(billed, float(plan.privacy.delta), images=images)
+    return value if isfinite(value) else None
