@@ -218,17 +218,20 @@ def _task_of(order: Order, warrant: Opening | Candidate) -> Task:
 
 
 def _check_repetition(task: Task, entry: Entry, site: Site) -> Repeated | None:
-    """The kept answer when this very order was answered; nothing when the task is new."""
+    """The kept answer when this very order was answered; nothing when the task may be done."""
     with site.pool.connection() as connection:
         stored = load_answer(connection, task)
     if stored is None:
+        return None
+    if stored.warrant_digest != sha256_text(entry.content):
+        raise _RefusalError(Reason.ALREADY_DONE, "this was begun for another warrant")
+    if stored.answer is None and task.kind is OrderKind.EVALUATE:
+        # Figures leave only with their answer: none has left, and the charge made pays for them.
         return None
     if stored.answer is None:
         raise _RefusalError(
             Reason.ALREADY_DONE, "this was begun and paid for before and could not be finished"
         )
-    if stored.warrant_digest != sha256_text(entry.content):
-        raise _RefusalError(Reason.ALREADY_DONE, "this was answered for another warrant")
     return Repeated(stored.answer, stored.packed)
 
 

@@ -13,6 +13,7 @@ import structlog
 from hospital_node import store
 from hospital_node.admission import Admitted, Refused
 from hospital_node.claim import per_image_claim
+from hospital_node.database import Connection
 from hospital_node.imaging.dataset import Selection
 from hospital_node.ledger import Access
 from hospital_node.local_log import LocalKind
@@ -46,7 +47,19 @@ class _Groups:
 def evaluate(
     site: Site, admitted: Admitted, candidate: Candidate, *, selection: Selection, model: Packed
 ) -> bytes | Refused:
-    """Judge the candidate, keep the report here, and answer with what may be released."""
+    """Judge the candidate, keep the report here, and answer with what may be released.
+
+    What a crash cuts off before its answer is done again under the same charge: nothing has left.
+    """
+    with site.pool.connection() as holder:
+        if not store.lock_task(holder, admitted.task):
+            return _already(admitted)
+        return _evaluate(site, admitted, candidate, selection=selection, model=model)
+
+
+def _evaluate(
+    site: Site, admitted: Admitted, candidate: Candidate, *, selection: Selection, model: Packed
+) -> bytes | Refused:
     randomness = site.randomness()
     claimed = _claim(site, admitted, candidate, randomness=randomness)
     if isinstance(claimed, Refused):
@@ -96,8 +109,8 @@ def _claim(
             warrant_digest=admitted.warrant_digest,
             started_us=site.clock_us(),
         )
-        if not is_new:
-            return Refused(Reason.ALREADY_DONE, "this is being answered already", admitted.order)
+        if not is_new and not _is_cut_off(connection, admitted):
+            return _already(admitted)
         release = site.policy.release_evaluation
         if not release.allowed:
             return None
@@ -123,6 +136,20 @@ def _claim(
         )
         site.outbox.append(connection, event)
         return None
+
+
+def _is_cut_off(connection: Connection, admitted: Admitted) -> bool:
+    """Whether this very work was begun before and never answered."""
+    stored = store.load_answer(connection, admitted.task)
+    return (
+        stored is not None
+        and stored.answer is None
+        and stored.warrant_digest == admitted.warrant_digest
+    )
+
+
+def _already(admitted: Admitted) -> Refused:
+    return Refused(Reason.ALREADY_DONE, "this is being answered already", admitted.order)
 
 
 def _release(candidate: Candidate, charge: Charge, counts: ScoreCounts) -> Evaluation:

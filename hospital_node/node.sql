@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS answers (
 COMMENT ON TABLE answers IS
   'Written when work on an order begins, in the transaction of its charge, and once more with the '
   'answer before that leaves. A row without an answer is work that a crash cut off: it was paid '
-  'for, nothing left, and it is not done again.';
+  'for and nothing left. Training is not done again; an evaluation is, under the same charge.';
 
 CREATE TABLE IF NOT EXISTS reports (
   run_id text PRIMARY KEY,

@@ -14,7 +14,7 @@ from audit.errors import AuditError
 from hospital_node import egress, store
 from hospital_node.admission import Admitted, Refused, Repeated, admit
 from hospital_node.database import Connection
-from hospital_node.errors import CohortError, EgressError, NodeError
+from hospital_node.errors import CohortError, EgressError, NodeError, WeightsError
 from hospital_node.evaluation import evaluate
 from hospital_node.imaging import dataset
 from hospital_node.imaging.dataset import Patient
@@ -23,6 +23,7 @@ from hospital_node.ledger import Access, OverBudget
 from hospital_node.local_log import LocalKind
 from hospital_node.site import Site
 from hospital_node.training.mechanism import PatientMechanism
+from hospital_node.training.model import check_installed
 from hospital_node.training.randomness import Randomness
 from hospital_node.training.train import train_steps
 from protocol import events
@@ -61,6 +62,12 @@ def _work(site: Site, admitted: Admitted, packed: Packed) -> tuple[bytes, Packed
         selection = dataset.select(connection, admitted.plan.cohort, salt=admitted.cast.salt)
     if selection.manifest != admitted.ballot.manifest:
         return _refuse(site, _refusal(admitted, Reason.COHORT_CHANGED, CHANGED)), None
+    try:
+        # Before the charge: patients do not pay for a network that is not here.
+        check_installed(admitted.plan)
+    except WeightsError as fault:
+        _log.error("network not installed", fault=str(fault))
+        return _refuse(site, _refusal(admitted, Reason.MODEL_MISMATCH, NOT_INSTALLED)), None
     if isinstance(admitted.warrant, Opening):
         return _train(site, admitted, admitted.warrant, patients=selection.train, start=packed)
     said = evaluate(site, admitted, admitted.warrant, selection=selection, model=packed)
@@ -219,6 +226,8 @@ def _refuse(site: Site, refused: Refused) -> bytes:
 
 CHANGED = "the images here are not those this hospital committed to when it voted"
 """All that is said of it: how they differ, in number or in class, nobody has paid for."""
+
+NOT_INSTALLED = "the network that the plan names is not installed here as the plan names it"
 
 NO_PLAN = "sha256:" + 64 * "0"
 """Stands for the plan of an order that could not be read."""

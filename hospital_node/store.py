@@ -91,6 +91,15 @@ def begin_task(connection: Connection, task: Task, *, warrant_digest: str, start
     return cursor.rowcount == 1
 
 
+def lock_task(connection: Connection, task: Task) -> bool:
+    """Hold a task until the transaction ends; false while another connection holds it."""
+    row = connection.execute(
+        "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"{task.run_id}/{task.kind}/{task.round}",),
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def finish_task(
     connection: Connection, task: Task, *, answer: bytes, packed: Packed | None, answered_us: int
 ) -> None:

