@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from deploy.errors import ExitCode
 from deploy.exits import exit_code_of
+from deploy.limits import SMALLEST_COHORT
 
 _out = Console()
 _err = Console(stderr=True, highlight=False)
@@ -104,7 +105,7 @@ def demo(
     ] = None,
     sites: Annotated[int, typer.Option(min=2, max=9, help="Hospitals.")] = 3,
     patients: Annotated[
-        int, typer.Option(min=20, max=100_000, help="Synthetic patients a hospital.")
+        int, typer.Option(min=SMALLEST_COHORT, max=100_000, help="Synthetic patients a hospital.")
     ] = 360,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Training rounds.")] = 5,
     epsilon: Annotated[

@@ -21,6 +21,7 @@ from deploy.demo_options import DemoOptions
 from deploy.demo_stage import Stage
 from deploy.errands import Errand, Runner
 from deploy.errors import ProcessError, VerificationError
+from deploy.limits import MINIMUM_PATIENTS
 from deploy.processes import python
 from deploy.supervisor import Supervisor
 from deploy.usage import Usage
@@ -184,7 +185,7 @@ def _plan(options: DemoOptions, question: Question) -> Plan:
         modality=question.modalities,
         label=question.label,
         positive=question.positive,
-        minimum_patients=50,
+        minimum_patients=MINIMUM_PATIENTS,
     )
     expires_us = time.time_ns() // 1000 + DAY_US
     plan = default_plan("centre", sites=options.hospitals, cohort=cohort, expires_us=expires_us)
