@@ -17,7 +17,7 @@ from audit.errors import AuditError
 from audit.export import export_evidence
 from audit.keys import create_key, create_witness_key
 from audit.membership import Membership
-from audit.settings import ClientSettings, SettingsError, read_settings, read_text
+from audit.settings import ClientSettings, SettingsError, exit_code_of, read_settings, read_text
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: status, evidence, keys.")
 
@@ -27,8 +27,6 @@ Config = Annotated[
 Url = Annotated[
     str | None, typer.Option("--url", help="Another address than the file's: https://host:port.")
 ]
-
-_FAULT = 2
 
 
 @app.command()
@@ -93,4 +91,4 @@ def _plain_faults() -> Iterator[None]:
         yield
     except (AuditError, SettingsError) as fault:
         typer.echo(f"audit: {fault}", err=True)
-        raise typer.Exit(_FAULT) from fault
+        raise typer.Exit(exit_code_of(fault)) from fault

@@ -30,7 +30,14 @@ from audit.log import Log
 from audit.membership import Membership
 from audit.projection import Projector
 from audit.sequencer import Sequencer
-from audit.settings import AuditSettings, SettingsError, read_settings, read_text, split_address
+from audit.settings import (
+    AuditSettings,
+    SettingsError,
+    exit_code_of,
+    read_settings,
+    read_text,
+    split_address,
+)
 from audit.terms import Terms
 from audit.watermarks import Watermarks
 from audit.witnessing import Witnessing
@@ -40,9 +47,6 @@ _POOL_SIZE = 12
 
 _GRACE_S = 3
 """For requests under way when the process is told to stop; it must be gone within five seconds."""
-
-_FAULT = 2
-"""Exit code of a process that could not start as configured."""
 
 _log = structlog.get_logger("audit.service")
 
@@ -57,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serve(read_settings(options.config, AuditSettings))
     except (SettingsError, AuditError) as fault:
         print(f"audit service: {fault}", file=sys.stderr)
-        return _FAULT
+        return exit_code_of(fault)
     return 0
 
 

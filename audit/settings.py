@@ -20,6 +20,8 @@ from pydantic import (
     ValidationInfo,
 )
 
+from audit.errors import KeyFileError
+
 DSN_VARIABLE = "WARDROUND_DSN"
 """Environment variable that takes the place of `database.dsn`."""
 
@@ -146,6 +148,15 @@ class ClientSettings(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def exit_code_of(fault: Exception) -> int:
+    """What every party's processes return to the shell for a fault that ends them.
+
+    3 where the operator can mend a setting, a key file or what they name; 1 otherwise.
+    """
+    mendable = SettingsError | KeyFileError | FileNotFoundError | PermissionError
+    return 3 if isinstance(fault, mendable) else 1
 
 
 def read_settings(path: Path, model: type[Model]) -> Model:

@@ -52,7 +52,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from audit.errors import KeyFileError
-from audit.settings import SettingsError, read_settings
+from audit.settings import SettingsError, exit_code_of, read_settings
 from hospital_node.calls import SeenThrough
 from hospital_node.client_app import Answerer, make_client_app
 from hospital_node.errors import NodeError
@@ -340,7 +340,7 @@ def main(
         answer = open_answerer(settings)
     except (SettingsError, KeyFileError, NodeError) as error:
         print(f"executor: {error}", file=sys.stderr)
-        return 3
+        return exit_code_of(error)
     return serve(settings, answer)
 
 

@@ -29,7 +29,7 @@ from audit.log import Log
 from audit.outbox import Outbox
 from audit.relay import Relay
 from audit.sequencer import Sequencer
-from audit.settings import SettingsError, read_settings
+from audit.settings import SettingsError, exit_code_of, read_settings
 from audit.watermarks import Watermarks
 from audit.witness import Witness
 from hospital_node import database
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             keeper.run(stop)
     except (SettingsError, AuditError, NodeError) as fault:
         print(f"logkeeper: {fault}", file=sys.stderr)
-        return 2
+        return exit_code_of(fault)
     return 0
 
 

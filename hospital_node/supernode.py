@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.settings import SettingsError, Tls, read_settings
+from audit.settings import SettingsError, Tls, exit_code_of, read_settings
 from hospital_node.settings import NodeSettings
 
 HOST = "127.0.0.1"
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         port = prepare(place_of(settings))
     except (SettingsError, OSError) as error:
         print(f"supernode: {error}", file=sys.stderr)
-        return 3
+        return exit_code_of(error)
     # Flower reads its environment when it is imported, which therefore waits until now.
     os.environ.update(QUIET, FLWR_HOME=str(place_of(settings).home))
     from hospital_node.fleet import run_supernode  # noqa: PLC0415

@@ -23,7 +23,7 @@ from typing import ClassVar
 
 import structlog
 
-from audit.settings import SettingsError, Tls, read_settings, split_address
+from audit.settings import SettingsError, Tls, exit_code_of, read_settings, split_address
 from protocol.consortium import Consortium
 from protocol.errors import ProtocolError
 from services.coordinator.nodes import Registrar
@@ -330,7 +330,7 @@ def main(arguments: list[str] | None = None) -> int:
         door = open_door(settings)
     except SettingsError as error:
         print(f"door: {error}", file=sys.stderr)
-        return 3
+        return exit_code_of(error)
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

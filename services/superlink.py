@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from audit.settings import SettingsError, read_settings
+from audit.settings import SettingsError, exit_code_of, read_settings
 from services.settings import CentreSettings
 
 HOST = "127.0.0.1"
@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.execve(line[0], line, {**os.environ, **QUIET, "FLWR_HOME": str(place.home)})  # noqa: S606
     except (SettingsError, OSError, sqlite3.Error) as error:
         print(f"superlink: {error}", file=sys.stderr)
-        return 3
+        return exit_code_of(error)
 
 
 if __name__ == "__main__":

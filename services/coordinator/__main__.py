@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from audit.errors import AuditError
 from audit.relay import Relay
-from audit.settings import SettingsError, read_settings, split_address
+from audit.settings import SettingsError, exit_code_of, read_settings, split_address
 from services.coordinator.app import create_app
 from services.coordinator.flower_grid import open_grid
 from services.coordinator.grid import Grid
@@ -36,7 +36,7 @@ def main() -> int:
         serve(read_settings(arguments.config, CentreSettings))
     except (SettingsError, CentreError, AuditError) as fault:
         print(f"coordinator: {fault}", file=sys.stderr)
-        return 2
+        return exit_code_of(fault)
     return 0
 
 

@@ -247,7 +247,7 @@ def test_the_command_line_tells_the_state_and_takes_the_evidence(
     assert taken.exit_code == 0
     assert entry in out.read_bytes()
     wrong = runner.invoke(app, ["status", "--config", str(tmp_path / "missing.toml")])
-    assert wrong.exit_code == 2
+    assert wrong.exit_code == 3
     assert "missing.toml" in wrong.output
 
 
@@ -331,7 +331,7 @@ def test_a_taken_port_is_named_with_its_setting(tmp_path, dsn, north, certificat
         own = certificates.issue("audit")
         config = write_config(tmp_path, north, tls=own, dsn=dsn, port=port)
         code, line = start_wrongly(config)
-    assert code == 2
+    assert code == 3
     assert "audit.listen" in line
     assert str(port) in line
 
@@ -340,10 +340,10 @@ def test_a_missing_dsn_and_a_database_that_is_away_are_named(tmp_path, dsn, nort
     own = certificates.issue("audit")
     config = write_config(tmp_path, north, tls=own, dsn="", port=free_port())
     code, line = start_wrongly(config)
-    assert code == 2
+    assert code == 3
     assert "database.dsn" in line
     code, line = start_wrongly(config, WARDROUND_DSN="host=127.0.0.1 port=1 connect_timeout=2")
-    assert code == 2
+    assert code == 3
     assert "database.dsn" in line
 
 
@@ -352,5 +352,5 @@ def test_a_log_key_that_is_not_the_consortiums_is_refused(tmp_path, dsn, north, 
     config = write_config(tmp_path, north, tls=own, dsn=dsn, port=free_port())
     (tmp_path / "log.key").write_text(Consortium().log.private_text() + "\n")
     code, line = start_wrongly(config)
-    assert code == 2
+    assert code == 3
     assert "keys.log" in line
