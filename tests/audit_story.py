@@ -16,9 +16,13 @@ from audit.checkpoint import Checkpoint, add_cosignatures, cosign, sign_checkpoi
 from audit.composition import Composition, SampledGaussian
 from audit.entry import sign_entry
 from audit.evidence import write_evidence
+from audit.findings import Fault, Findings
 from audit.ids import uuid7
 from audit.merkle import leaf_hash, root_of
 from audit.note import Algorithm, Signer
+from audit.tiles import TileName, encode_bundle
+from audit.trust import Trust
+from audit.verify import verify_log
 from protocol import events
 from protocol.ballot import Ballot, Choice, Rule
 from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
@@ -284,3 +288,42 @@ def _plan() -> Plan:
         rounds=2,
         expires_us=START_US + 10**12,
     )
+
+
+class MemoryLog:
+    """A story's log, read from memory; its tiles are cut by another path than the verifier's."""
+
+    def __init__(self, story: Story) -> None:
+        self._entries = story.entries
+        self.checkpoint_note = story.note()
+
+    def read(self, name: TileName) -> bytes | None:
+        first = name.index * 256
+        if name.level is None:
+            return encode_bundle(self._entries[first : first + name.width])
+        span = 256**name.level
+        leaves = [leaf_hash(entry) for entry in self._entries]
+        starts = range(first * span, (first + name.width) * span, span)
+        return b"".join(root_of(leaves[start : start + span]) for start in starts)
+
+
+def findings_of(story: Story) -> Findings:
+    trust = Trust.parse(story.consortium_bytes)
+    return verify_log(MemoryLog(story), trust.log, trust)
+
+
+def assert_only(story: Story, fault: Fault, text: str) -> None:
+    """The verifier finds this fault, and nothing of another kind."""
+    findings = findings_of(story)
+    assert text in "\n".join(map(str, findings.faults))
+    assert {finding.fault for finding in findings.faults} == {fault}
+    assert all(finding.index is not None for finding in findings.faults)
+
+
+def approved(story: Story | None = None) -> Story:
+    """A story with its plan proposed and approved by all."""
+    story = story or Story()
+    story.found()
+    for site in HOSPITALS:
+        story.vote(site)
+    return story
