@@ -117,7 +117,6 @@ def test_a_demo_that_is_stopped_half_way_leaves_no_process(number: int, tmp_path
         demo.communicate()
 
 
-@pytest.mark.slow
 def test_the_same_demo_runs_in_one_process(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = subprocess.run(
