@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import audit
 from deploy.errors import DeployError, ErrandError, ExitCode, ImagesError
 from deploy.exits import exit_code_of
 from hospital_node.imaging.errors import LabelsError
@@ -194,3 +195,17 @@ def test_every_family_of_errors_has_its_exit_code() -> None:
         RuntimeError("a bug"): None,
     }
     assert {error: exit_code_of(error) for error in table} == table
+
+
+def test_an_auditors_install_says_what_the_commands_would_need() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-m", "deploy", "--help"],
+        env={"PYTHONPATH": str(Path(audit.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "python -m audit verify" in done.stderr
+    assert "Traceback" not in done.stderr
