@@ -52,6 +52,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from audit.errors import KeyFileError
+from audit.journal import start_journal
 from audit.settings import SettingsError, exit_code_of, read_settings
 from hospital_node.calls import SeenThrough
 from hospital_node.client_app import Answerer, make_client_app
@@ -302,17 +303,6 @@ def serve(settings: NodeSettings, answer: Answerer) -> int:
     return code
 
 
-def _log_as_json() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 def _open_answerer(settings: NodeSettings) -> Answerer:
     """The hospital's participation, with everything heavy loaded once."""
     # Torch and MONAI take seconds to load: not before the settings are known to be right.
@@ -334,7 +324,7 @@ def main(
     parser = argparse.ArgumentParser(prog="hospital_node.executor", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the hospital's node.toml")
     config: Path = parser.parse_args(arguments).config
-    _log_as_json()
+    start_journal()
     try:
         settings = read_settings(config, NodeSettings)
         answer = open_answerer(settings)

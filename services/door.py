@@ -23,6 +23,7 @@ from typing import ClassVar
 
 import structlog
 
+from audit.journal import start_journal
 from audit.settings import SettingsError, Tls, exit_code_of, read_settings, split_address
 from protocol.consortium import Consortium
 from protocol.errors import ProtocolError
@@ -308,23 +309,12 @@ def _hospitals(path: Path) -> frozenset[str]:
     return frozenset(member.name for member in consortium.hospitals)
 
 
-def _log_as_json() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop."""
     parser = argparse.ArgumentParser(prog="services.door", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="the centre's centre.toml")
     config: Path = parser.parse_args(arguments).config
-    _log_as_json()
+    start_journal()
     try:
         settings = read_settings(config, CentreSettings)
         door = open_door(settings)

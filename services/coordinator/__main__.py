@@ -1,7 +1,6 @@
 """The coordinator process: API, outbox relay and the thread that carries out runs."""
 
 import argparse
-import logging
 import socket
 import ssl
 import sys
@@ -9,11 +8,11 @@ import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from audit.errors import AuditError
+from audit.journal import start_journal
 from audit.relay import Relay
 from audit.settings import SettingsError, exit_code_of, read_settings, split_address
 from services.coordinator.app import create_app
@@ -31,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m services.coordinator")
     parser.add_argument("--config", type=Path, required=True, help="the centre's centre.toml")
     arguments = parser.parse_args()
-    _log_as_json()
+    start_journal()
     try:
         serve(read_settings(arguments.config, CentreSettings))
     except (SettingsError, CentreError, AuditError) as fault:
@@ -97,19 +96,6 @@ def listen(settings: CentreSettings) -> socket.socket:
             f"centre.listen = {settings.centre.listen}: {cause.strerror}; "
             "stop what uses the port, or choose another"
         ) from cause
-
-
-def _log_as_json() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 if __name__ == "__main__":
