@@ -9,6 +9,7 @@ the last one was written; nothing lingers. It knows neither HTTP nor what events
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
@@ -47,23 +48,26 @@ _log = structlog.get_logger("audit.sequencer")
 
 
 class Submission:
-    """Entries of one caller, and the answer it waits for."""
+    """Entries of one caller, and the answer it will get."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
-        self.indices: list[int] = []
-        self.error: AuditError | None = None
-        self._done = threading.Event()
+        self.future: Future[list[int]] = Future()
+        """The indices once they are durable, or the `AuditError` that the caller gets.
+
+        Its callbacks run in the sequencer's thread and must not wait. It cannot be cancelled: what
+        was queued is ordered whether or not anybody still listens.
+        """
+        self.future.set_running_or_notify_cancel()
 
     def answer(self, outcome: list[int] | AuditError) -> None:
-        """Wake the caller with its indices or the error it gets; the first answer counts."""
-        if self._done.is_set():
+        """Tell the caller its indices or the error it gets; the first answer counts."""
+        if self.future.done():
             return
         if isinstance(outcome, AuditError):
-            self.error = outcome
+            self.future.set_exception(outcome)
         else:
-            self.indices = outcome
-        self._done.set()
+            self.future.set_result(outcome)
 
     def wait(self, timeout_s: float) -> list[int]:
         """The indices, once they are durable.
@@ -71,13 +75,12 @@ class Submission:
         Raises:
             AuditError: the submission was refused, failed, or is not answered in time.
         """
-        if not self._done.wait(timeout_s):
+        try:
+            return self.future.result(timeout_s)
+        except TimeoutError as cause:
             raise LogUnavailableError(
                 f"not integrated within {timeout_s:g} s; submit the same entries again"
-            )
-        if self.error is not None:
-            raise self.error
-        return self.indices
+            ) from cause
 
 
 class Sequencer:
@@ -167,18 +170,26 @@ class Sequencer:
             LogUnavailableError: not now; submitting again is safe.
             LogHaltedError: the log signs nothing more.
         """
-        if len(contents) > MAX_SUBMISSION:
-            raise EntryRefusedError(
-                Refusal.TOO_MANY, f"{len(contents)} entries at once; at most {MAX_SUBMISSION}"
-            )
+        _check_count(len(contents))
         terms = self._terms
         entries = [terms.check(content, position) for position, content in enumerate(contents)]
+        return self.offer(entries).wait(timeout_s)
+
+    def offer(self, entries: Sequence[Entry]) -> Submission:
+        """Queue entries that `Terms.check` has passed, without waiting for what becomes of them.
+
+        Raises:
+            EntryRefusedError: there are too many at once.
+            LogUnavailableError: not now; offering the same again is safe.
+            LogHaltedError: the log signs nothing more.
+        """
+        _check_count(len(entries))
         submission = Submission(entries)
         with self._wake:
             self._check_open()
             self._queue.append(submission)
             self._wake.notify_all()
-        return submission.wait(timeout_s)
+        return submission
 
     def _check_open(self) -> None:
         if self._halted is not None:
@@ -312,3 +323,10 @@ class Sequencer:
         except psycopg.Error:
             connection.close()  # a lost session has lost its lock too
         self._pool.putconn(connection)
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_SUBMISSION:
+        raise EntryRefusedError(
+            Refusal.TOO_MANY, f"{count} entries at once; at most {MAX_SUBMISSION}"
+        )

@@ -64,6 +64,33 @@ def test_a_submission_sent_again_gets_the_same_indices(dsn, north):
         assert open_checkpoint(parts.log.checkpoint(), north.log.verifier).size == 4
 
 
+def test_an_offer_is_answered_through_its_future_once_it_is_durable(dsn, north):
+    terms = north.terms()
+    entries = [terms.check(entry, 0) for entry in north.chain().several(3)]
+    durable = []
+
+    def look(_: object) -> None:
+        with psycopg.connect(dsn) as connection:
+            durable.append(store.entry_count(connection))
+
+    with running_log(dsn, terms) as parts:
+        submission = parts.sequencer.offer(entries)
+        submission.future.add_done_callback(look)
+        assert not submission.future.cancel(), "what is queued is ordered whoever still listens"
+        assert submission.future.result(10) == [0, 1, 2]
+        assert parts.sequencer.offer([entries[2], entries[0]]).future.result(10) == [2, 0]
+    assert durable == [3]
+
+
+def test_an_offer_that_is_refused_says_so_through_its_future(dsn, north):
+    terms = north.terms()
+    _, second = (terms.check(entry, 0) for entry in north.chain().several(2))
+    with running_log(dsn, terms) as parts:
+        fault = parts.sequencer.offer([second]).future.exception(10)
+    assert isinstance(fault, EntryRefusedError)
+    assert (fault.refusal, fault.expected_seq) == (Refusal.GAP, 0)
+
+
 def test_a_gap_is_refused_with_the_number_that_was_expected(dsn, north):
     first, second, third = north.chain().several(3)
     with running_log(dsn, north.terms()) as parts:
