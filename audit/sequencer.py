@@ -58,7 +58,16 @@ class Submission:
         Its callbacks run in the sequencer's thread and must not wait. It cannot be cancelled: what
         was queued is ordered whether or not anybody still listens.
         """
-        self.future.set_running_or_notify_cancel()
+        self.placed: Future[None] = Future()
+        """Done once nothing in the log or before it in the queue speaks against the entries; or
+        with the same `AuditError`. That they are durable is another matter."""
+        for waited_for in (self.future, self.placed):
+            waited_for.set_running_or_notify_cancel()
+
+    def place(self) -> None:
+        """Tell the caller that its entries continue their chains."""
+        if not self.placed.done():
+            self.placed.set_result(None)
 
     def answer(self, outcome: list[int] | AuditError) -> None:
         """Tell the caller its indices or the error it gets; the first answer counts."""
@@ -66,7 +75,10 @@ class Submission:
             return
         if isinstance(outcome, AuditError):
             self.future.set_exception(outcome)
+            if not self.placed.done():
+                self.placed.set_exception(outcome)
         else:
+            self.place()
             self.future.set_result(outcome)
 
     def wait(self, timeout_s: float) -> list[int]:
@@ -242,6 +254,7 @@ class Sequencer:
         for submission in submissions:
             try:
                 placed.append((submission, draft.place(submission.entries)))
+                submission.place()
             except EntryRefusedError as refusal:
                 submission.answer(refusal)
         if draft.batch.entries:
