@@ -1,8 +1,8 @@
 """What can be wrong with the record. One root; whoever catches it stops rather than goes on.
 
-The families say who is at fault: the bytes (`CanonicalError`, `EntryError`, `NoteError`), the log
-or its witnesses (`ProofError`, `QuorumError`), or the files at hand (`KeyFileError`,
-`EvidenceError`).
+The families say who is at fault: the bytes (`CanonicalError`, `EntryError`, `NoteError`,
+`CommitmentError`), the log or its witnesses (`ProofError`, `QuorumError`), or the files at hand
+(`KeyFileError`, `EvidenceError`).
 """
 
 
@@ -40,6 +40,10 @@ class QuorumError(AuditError):
 
 class KeyFileError(AuditError):
     """A private key file cannot be written or read."""
+
+
+class CommitmentError(AuditError):
+    """A commitment is malformed, or what was offered as its opening does not open it."""
 
 
 class EvidenceError(AuditError):
