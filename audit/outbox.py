@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from audit import schema
-from audit.entry import Statement, sign_entry
+from audit.entry import Place, Statement, sign_entry
 from audit.ids import RANDOM_BYTES, uuid7
 from audit.merkle import leaf_hash
 from audit.note import Signer
@@ -39,6 +39,8 @@ class Outbox:
     signer: Signer
     clock_us: Callable[[], int]
     random_bytes: Callable[[int], bytes]
+    origin: str
+    """Name of the log as its own checkpoints give it; every entry says which log it is for."""
     log: str = CONSORTIUM
     """Which log the entries are for; each has a chain of its own."""
 
@@ -55,9 +57,8 @@ class Outbox:
         seq, prev = _lock_head(connection, self.log, producer)
         time_us = self.clock_us()
         event_id = uuid7(time_us, self.random_bytes(RANDOM_BYTES))
-        entry = sign_entry(
-            statement, self.signer, event_id=event_id, time_us=time_us, seq=seq, prev=prev.hex()
-        )
+        place = Place(self.origin, event_id, time_us, seq, prev.hex())
+        entry = sign_entry(statement, self.signer, place)
         connection.execute(
             """
             INSERT INTO outbox_entry (log, producer, seq, event_id, content)

@@ -13,6 +13,8 @@ class Refusal(StrEnum):
     """Why an entry is not taken into the log."""
 
     MALFORMED = "malformed"
+    FOREIGN_LOG = "foreign-log"
+    FOREIGN_PRODUCER = "foreign-producer"
     UNKNOWN_PRODUCER = "unknown-producer"
     BAD_SIGNATURE = "bad-signature"
     CLOCK_AHEAD = "clock-ahead"
@@ -20,6 +22,7 @@ class Refusal(StrEnum):
     FORK = "fork"
     EVENT_ID_TAKEN = "event-id-taken"
     TOO_MANY = "too-many"
+    TOO_LONG = "too-long"
 
 
 class EntryRefusedError(EntryError):
@@ -46,7 +49,11 @@ class LogUnavailableError(AuditError):
 
 
 class LogBusyError(LogUnavailableError):
-    """More is queued than the log takes; come back after the time it names."""
+    """More waits than the log lets in; come back after the time it names."""
+
+    def __init__(self, explanation: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(explanation)
+        self.retry_after_s = retry_after_s
 
 
 class NotYetWitnessedError(LogUnavailableError):
@@ -68,3 +75,11 @@ class LogForkedError(AuditError):
         super().__init__(f"the log has forked: {explanation}; keep both checkpoints as evidence")
         self.seen = seen
         self.offered = offered
+
+
+class WriterRefusedError(AuditError):
+    """Whoever shows this certificate writes nothing into this log."""
+
+
+class WrongContentError(AuditError):
+    """The body of a request is not of the kind that its address takes."""

@@ -103,6 +103,8 @@ class AuditKeys(Section):
 
     log: ConfigPath
     """Signs the checkpoints of the consortium's log."""
+    event: ConfigPath | None = None
+    """Signs what the audit service itself does; without it, no auditor is served."""
 
 
 class AuditSettings(Section):
@@ -113,6 +115,8 @@ class AuditSettings(Section):
     keys: AuditKeys
     tls: Tls
     consortium: ConfigPath
+    desk: dict[str, Any] | None = None
+    """The auditors' desk, a process of its own, which reads its table by `audit.desk.settings`."""
 
 
 class LogAddress(BaseModel):

@@ -40,7 +40,8 @@ class Terms:
         """The entry in `content`, which is number `position` of its submission.
 
         Raises:
-            EntryRefusedError: malformed, by nobody known, wrongly signed, or dated in the future.
+            EntryRefusedError: malformed, for another log, by nobody known, wrongly signed, or dated
+                in the future.
         """
         try:
             entry = Entry.parse(content)
@@ -48,6 +49,12 @@ class Terms:
             raise EntryRefusedError(Refusal.MALFORMED, str(cause), position=position) from cause
         if "\0" in f"{entry.plan_id}{entry.run_id}":  # PostgreSQL's text cannot hold it
             raise EntryRefusedError(Refusal.MALFORMED, "an id holds a NUL", position=position)
+        if entry.origin != self.signer.name:
+            raise EntryRefusedError(
+                Refusal.FOREIGN_LOG,
+                f"written for the log {entry.origin!r}; this is {self.signer.name!r}",
+                position=position,
+            )
         self._check_signature(entry, position)
         ahead_us = entry.time_us - self.clock_us()
         if ahead_us > CLOCK_AHEAD_US:

@@ -238,6 +238,9 @@ class _Events:
         except EntryError as cause:
             yield Finding(Fault.PRODUCER, str(cause), index)
             return
+        if entry.origin != self._trust.log.name:
+            text = f"written for the log {entry.origin!r}, and replayed into this one"
+            yield Finding(Fault.PRODUCER, text, index)
         yield from self.sequences.see(index, entry, leaf)
         yield from self._see_body(index, entry)
 

@@ -94,7 +94,7 @@ def audit_settings(addresses: Addresses, dsn: str) -> dict[str, Any]:
         "consortium": "consortium.json",
         "audit": {"state": "state", "listen": addresses.audit},
         "database": {"dsn": dsn},
-        "keys": {"log": "keys/log.key"},
+        "keys": {"log": "keys/log.key", "event": "keys/event.key"},
         "tls": _TLS,
     }
 

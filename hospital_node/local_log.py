@@ -26,7 +26,12 @@ class LocalKind(StrEnum):
 
 def open_local_outbox(signer: Signer) -> Outbox:
     """Where entries of this log are put, in the transaction of what they record."""
-    return Outbox(signer, now_us, secrets.token_bytes, log=LOCAL)
+    return Outbox(signer, now_us, secrets.token_bytes, origin_of(signer), log=LOCAL)
+
+
+def origin_of(signer: Signer) -> str:
+    """The name of the local log of the hospital whose event key this is; enrolment gives it so."""
+    return f"{signer.name}/log"
 
 
 def local_terms(log_signer: Signer, event_signer: Signer) -> Terms:

@@ -157,7 +157,9 @@ def open_log_keeper(settings: NodeSettings) -> Iterator[LogKeeper]:
         log = _open_client(settings, identity)
         yield LogKeeper(
             pool=pool,
-            outbox=Outbox(identity.signer, now_us, secrets.token_bytes),
+            outbox=Outbox(
+                identity.signer, now_us, secrets.token_bytes, identity.membership.log.name
+            ),
             log=log,
             relay=Relay(pool, log),
             local_relay=Relay(pool, sequencer, log=LOCAL),

@@ -78,7 +78,7 @@ def open_site(settings: NodeSettings) -> Site:
     membership = identity.membership
     policy = Policy.read(settings.policy.file)
     database.prepare(settings.database.dsn)
-    outbox = Outbox(identity.signer, now_us, secrets.token_bytes)
+    outbox = Outbox(identity.signer, now_us, secrets.token_bytes, membership.log.name)
     return Site(
         settings=settings,
         consortium=identity.consortium,

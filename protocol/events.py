@@ -4,8 +4,8 @@ An event here is what happened; numbering, time and signature are added by whoev
 log. No builder takes anything that identifies a patient: there is no parameter to put it in.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import asdict, dataclass
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from protocol.ballot import Ballot
@@ -41,6 +41,62 @@ class Kind(StrEnum):
     LOG_ANCHORED = "log.anchored"
 
 
+class ActorKind(StrEnum):
+    """What acted."""
+
+    PERSON = "person"
+    SERVICE = "service"
+    SYSTEM = "system"
+
+
+class Meaning(StrEnum):
+    """What a signature says about what it signs (21 CFR 11.50)."""
+
+    REVIEWED = "reviewed"
+    APPROVED = "approved"
+    RESPONSIBLE = "responsible"
+    AUTHORED = "authored"
+
+
+class Outcome(IntEnum):
+    """How an act ended (FHIR R4 `AuditEvent.outcome`)."""
+
+    SUCCESS = 0
+    MINOR_FAILURE = 4
+    SERIOUS_FAILURE = 8
+    MAJOR_FAILURE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acted, where it was not simply the party's own system."""
+
+    kind: ActorKind
+    id: str
+    """A pseudonymous key id; never a name."""
+    organisation: str
+    role: str | None = None
+    purpose: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry's member `actor`."""
+        return {**asdict(self), "kind": str(self.kind)}
+
+
+@dataclass(frozen=True, slots=True)
+class Compliance:
+    """What a regulator asks of an entry beside its content."""
+
+    legal_basis: str | None = None
+    retention: str | None = None
+    meaning: Meaning | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry's member `compliance`."""
+        meaning = None if self.meaning is None else str(self.meaning)
+        return {**asdict(self), "meaning": meaning}
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened, before it is numbered and signed."""
@@ -50,6 +106,10 @@ class Event:
     plan_id: str | None = None
     run_id: str | None = None
     round: int | None = None
+    actor: Actor | None = None
+    outcome: int = Outcome.SUCCESS
+    compliance: Compliance | None = None
+    supersedes: str | None = None
 
 
 def consortium_founded(consortium: Consortium) -> Event:

@@ -54,7 +54,7 @@ def open_centre(settings: CentreSettings) -> Iterator[Centre]:
             name=settings.centre.name,
             consortium=consortium,
             pool=pool,
-            outbox=Outbox(signer, now_us, secrets.token_bytes),
+            outbox=Outbox(signer, now_us, secrets.token_bytes, membership.log.name),
             log=log,
             clock_us=now_us,
             random_bytes=secrets.token_bytes,

@@ -19,7 +19,7 @@ from psycopg_pool import ConnectionPool
 from audit import store
 from audit.app import Parts
 from audit.checkpoint import WitnessKey, WitnessPolicy
-from audit.entry import sign_entry
+from audit.entry import Actor, Compliance, Place, sign_entry
 from audit.ids import RANDOM_BYTES, uuid7
 from audit.merkle import leaf_hash
 from audit.note import Algorithm, Signer, Verifier
@@ -50,6 +50,10 @@ class Said:
     plan_id: str | None = None
     run_id: str | None = None
     round: int | None = None
+    actor: Actor | None = None
+    outcome: int = 0
+    compliance: Compliance | None = None
+    supersedes: str | None = None
 
 
 class Chain:
@@ -69,12 +73,13 @@ class Chain:
     def draft(self, said: Said | None = None, **changes: Any) -> bytes:
         """An entry in the next place, which the chain does not remember."""
         parts = {
+            "origin": f"{CONSORTIUM}/log",
             "event_id": uuid7(now_us(), secrets.token_bytes(RANDOM_BYTES)),
             "time_us": now_us(),
             "seq": self.seq,
             "prev": self.prev,
         }
-        return sign_entry(said or Said(), self.signer, **{**parts, **changes})
+        return sign_entry(said or Said(), self.signer, Place(**{**parts, **changes}))
 
     def several(self, count: int) -> list[bytes]:
         return [self.next() for _ in range(count)]
@@ -87,7 +92,7 @@ class Consortium:
     log: Signer = field(default_factory=lambda: new_signer(f"{CONSORTIUM}/log"))
     events: dict[str, Signer] = field(
         default_factory=lambda: {
-            name: new_signer(f"{CONSORTIUM}/{name}") for name in ("centre", *HOSPITALS)
+            name: new_signer(f"{CONSORTIUM}/{name}") for name in ("audit", "centre", *HOSPITALS)
         }
     )
     witnesses: dict[str, Signer] = field(
@@ -126,7 +131,7 @@ class Consortium:
         members = [
             {
                 "name": name,
-                "role": "hospital" if name in HOSPITALS else "centre",
+                "role": "hospital" if name in HOSPITALS else name,
                 "organisation": f"{name} hospital",
                 "event_vkey": signer.vkey,
                 "witness_vkey": self.witnesses[name].vkey if name in HOSPITALS else None,
@@ -211,10 +216,11 @@ def free_port() -> int:
 def write_config(folder: Path, consortium: Consortium, *, tls: Tls, dsn: str, port: int) -> Path:
     """An `audit.toml` with everything it names beside it."""
     write_consortium(folder, consortium)
-    key = folder / "log.key"
-    if not key.exists():
-        key.touch(mode=0o600)
-        key.write_text(consortium.log.private_text() + "\n")
+    for name, signer in (("log", consortium.log), ("event", consortium.events["audit"])):
+        key = folder / f"{name}.key"
+        if not key.exists():
+            key.touch(mode=0o600)
+            key.write_text(signer.private_text() + "\n")
     config = folder / "audit.toml"
     config.write_text(
         f"""
@@ -226,6 +232,7 @@ listen = "127.0.0.1:{port}"
 dsn = "{dsn}"
 [keys]
 log = "log.key"
+event = "event.key"
 [tls]
 ca = "{tls.ca}"
 certificate = "{tls.certificate}"

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.checkpoint import Checkpoint, add_cosignatures, cosign, sign_checkpoint
 from audit.composition import Composition, SampledGaussian
-from audit.entry import sign_entry
+from audit.entry import Place, sign_entry
 from audit.evidence import write_evidence
 from audit.findings import Fault, Findings
 from audit.ids import uuid7
@@ -81,10 +81,13 @@ class Story:
         entry = sign_entry(
             event,
             self.signers[party],
-            event_id=uuid7(self.clock_us, len(self.entries).to_bytes(10, "big")),
-            time_us=self.clock_us,
-            seq=seq,
-            prev=prev,
+            Place(
+                self.log.name,
+                uuid7(self.clock_us, len(self.entries).to_bytes(10, "big")),
+                self.clock_us,
+                seq,
+                prev,
+            ),
         )
         self._heads[party] = (seq + 1, leaf_hash(entry).hex())
         self.entries.append(entry)

@@ -1,7 +1,7 @@
 """Entries: signed by whoever acted, in one spelling, so that any change is noticed."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -10,13 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.canonical import canonical_json
-from audit.entry import MAX_ENTRY_BYTES, Entry, sign_entry
+from audit.entry import (
+    MAX_ENTRY_BYTES,
+    Actor,
+    ActorKind,
+    Compliance,
+    Entry,
+    Meaning,
+    Outcome,
+    Place,
+    sign_entry,
+)
 from audit.errors import CanonicalError, EntryError
 from audit.ids import uuid7
 from audit.note import encode_base64
 
 SIGNER = key_of("demo/east")
 ID = uuid7(START_US, bytes(10))
+PLACE = Place("demo/log", ID, START_US, 0, "")
 
 
 @dataclass(frozen=True)
@@ -26,11 +37,18 @@ class Said:
     plan_id: str | None = "sha256:" + "0" * 64
     run_id: str | None = None
     round: int | None = 3
+    actor: Actor | None = None
+    outcome: int = 0
+    compliance: Compliance | None = None
+    supersedes: str | None = None
+
+
+ACTOR = Actor(ActorKind.PERSON, "key:4f", "North hospital", "records-officer", "audit").to_json()
+COMPLIANCE = Compliance("GDPR 6(1)(e)", "six-years", Meaning.APPROVED).to_json()
 
 
 def entry_of(said: Said, **change: Any) -> bytes:
-    envelope = {"event_id": ID, "time_us": START_US, "seq": 0, "prev": ""} | change
-    return sign_entry(said, SIGNER, **envelope)
+    return sign_entry(said, SIGNER, replace(PLACE, **change))
 
 
 ENTRY = entry_of(Said())
@@ -42,6 +60,17 @@ def test_an_entry_says_what_was_said_and_by_whom() -> None:
     assert (entry.type, entry.body, entry.round) == ("plan.voted", {"choice": "approve"}, 3)
     assert (entry.producer, entry.key_id) == (SIGNER.name, SIGNER.key_id)
     assert (entry.event_id, entry.time_us, entry.seq, entry.prev) == (ID, START_US, 0, "")
+
+
+def test_an_entry_says_who_acted_with_which_outcome_and_under_which_rule() -> None:
+    actor = Actor(ActorKind.PERSON, "key:4f", "North hospital", "records-officer", "audit")
+    compliance = Compliance("GDPR 6(1)(e)", "six-years", Meaning.APPROVED)
+    said = Said(actor=actor, outcome=Outcome.MINOR_FAILURE, compliance=compliance, supersedes=ID)
+    entry = Entry.parse(entry_of(said, clock_offset_us=-5))
+    assert (entry.actor, entry.compliance) == (actor, compliance)
+    assert (entry.outcome, entry.supersedes) == (4, ID)
+    assert (entry.clock_offset_us, entry.origin) == (-5, "demo/log")
+    assert Entry.parse(entry_of(Said())).actor is None
 
 
 @settings(max_examples=400)
@@ -98,6 +127,25 @@ def test_another_keys_entry_is_refused_also_under_the_same_name() -> None:
         {"plan_id": 5},
         {"round": -1},
         {"supersedes": "x"},
+        {"origin": ""},
+        {"origin": None},
+        {"clock_offset_us": "1"},
+        {"clock_offset_us": True},
+        {"outcome": 1},
+        {"outcome": "0"},
+        {"outcome": False},
+        {"outcome": None},
+        {"actor": {}},
+        {"actor": {**ACTOR, "kind": "doctor"}},
+        {"actor": {**ACTOR, "kind": []}},
+        {"actor": {**ACTOR, "id": "Ann Lee"}},
+        {"actor": {**ACTOR, "role": "naïve"}},
+        {"actor": {**ACTOR, "name": "Lee"}},
+        {"actor": {**ACTOR, "organisation": None}},
+        {"compliance": {**COMPLIANCE, "meaning": "liked"}},
+        {"compliance": {**COMPLIANCE, "meaning": []}},
+        {"compliance": {**COMPLIANCE, "legal_basis": 6}},
+        {"compliance": {"meaning": None}},
         {"body": []},
         {"signature": 5},
         {"signature": "!"},

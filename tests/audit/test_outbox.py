@@ -25,7 +25,7 @@ def home(dsn: str) -> Iterator[str]:
 
 @pytest.fixture
 def anna() -> Outbox:
-    return Outbox(new_signer("north/anna"), now_us, secrets.token_bytes)
+    return Outbox(new_signer("north/anna"), now_us, secrets.token_bytes, "north/log")
 
 
 def kept(home: str, box: Outbox) -> list[Entry]:
@@ -83,7 +83,7 @@ def test_writers_at_the_same_time_take_turns(home, anna):
 
 
 def test_each_log_has_a_chain_of_its_own(home, anna):
-    local = Outbox(anna.signer, now_us, secrets.token_bytes, log="local")
+    local = Outbox(anna.signer, now_us, secrets.token_bytes, "north/anna/log", log="local")
     with psycopg.connect(home) as connection:
         anna.append(connection, Said())
         local.append(connection, Said(body={"is": "ours alone"}))

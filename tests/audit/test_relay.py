@@ -50,7 +50,7 @@ def home(dsn: str) -> Iterator[ConnectionPool]:
 
 
 def box_of(north: Consortium, name: str = "anna") -> Outbox:
-    return Outbox(north.events[name], now_us, secrets.token_bytes)
+    return Outbox(north.events[name], now_us, secrets.token_bytes, north.log.name)
 
 
 def say(home: ConnectionPool, box: Outbox, count: int) -> None:

@@ -161,6 +161,13 @@ def test_a_producer_nobody_knows_is_refused(dsn, north):
     assert refusal_of(fault) is Refusal.UNKNOWN_PRODUCER
 
 
+def test_an_entry_written_for_another_log_is_refused(dsn, north):
+    foreign = north.chain().draft(origin="south/log")
+    with running_log(dsn, north.terms()) as parts, pytest.raises(EntryRefusedError) as fault:
+        parts.sequencer.submit([foreign])
+    assert refusal_of(fault) is Refusal.FOREIGN_LOG
+
+
 def test_a_known_name_with_another_key_is_refused(dsn, north):
     impostor = Chain(new_signer(north.events["anna"].name))
     with running_log(dsn, north.terms()) as parts, pytest.raises(EntryRefusedError) as fault:

@@ -118,7 +118,7 @@ def run_witness(service, tls, north, name, own_dsn, stop) -> None:
 
 
 def test_an_entry_goes_from_outbox_to_witnessed_proof(client, witnesses, north, dsn, postgres):
-    box = Outbox(north.events["anna"], now_us, secrets.token_bytes)
+    box = Outbox(north.events["anna"], now_us, secrets.token_bytes, north.log.name)
     stop = threading.Event()
     with ConnectionPool(dsn, min_size=1, max_size=3, open=True) as pool:
         with pool.connection() as connection:

@@ -19,7 +19,7 @@ from audit.checkpoint import (
     open_checkpoint,
     sign_checkpoint,
 )
-from audit.entry import sign_entry
+from audit.entry import Place, sign_entry
 from audit.errors import NoteError, ProofError
 from audit.ids import uuid7
 from audit.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
@@ -148,8 +148,5 @@ def _example(kind: str, seq: int, prev: str) -> bytes:
     return sign_entry(
         Event(kind, {"answer": "yes"}),
         key_of("demo/east"),
-        event_id=uuid7(START_US, bytes([seq + 1]) * 10),
-        time_us=START_US,
-        seq=seq,
-        prev=prev,
+        Place("demo/log", uuid7(START_US, bytes([seq + 1]) * 10), START_US, seq, prev),
     )

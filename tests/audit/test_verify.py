@@ -181,6 +181,15 @@ def test_an_entry_of_a_stranger_is_noticed(verify) -> None:
     assert "entry 20: 'demo/stranger' is not a member" in report
 
 
+def test_an_entry_replayed_from_another_log_is_noticed(verify) -> None:
+    story, elsewhere = whole_story(), Story()
+    elsewhere.log = key_of("south/log")
+    story.entries.append(elsewhere.write("centre", events.plan_proposed(story.plan)))
+    exit_code, report = verify(story)
+    assert exit_code == code(Fault.PRODUCER)
+    assert "written for the log 'south/log'" in report
+
+
 def test_an_entry_with_another_key_under_a_members_name_is_noticed(verify) -> None:
     story = whole_story()
     honest = story.signers["east"]

@@ -37,7 +37,7 @@ SIGNER = a_signer()
 
 def a_ledger(signer: Signer = SIGNER, **policy: object) -> Ledger:
     ticks = iter(range(1_700_000_000_000_000, 2_000_000_000_000_000))
-    writer = outbox.Outbox(signer, lambda: next(ticks), os.urandom)
+    writer = outbox.Outbox(signer, lambda: next(ticks), os.urandom, "demo/log")
     return Ledger(writer, Policy.model_validate(policy), SIGNER.verifier)
 
 

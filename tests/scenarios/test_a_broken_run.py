@@ -11,7 +11,7 @@ from federation import Federation, small_plan, wait_until
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from audit.entry import sign_entry
+from audit.entry import Place, sign_entry
 from audit.ids import uuid7
 from protocol import events
 from protocol.ballot import Ballot, Choice
@@ -43,7 +43,7 @@ def vote_of(people: Federation) -> bytes:
     ballot = Ballot(plan_id=PLAN.id, site="north", choice=Choice.REFUSE)
     signer = people.sites["north"].outbox.signer
     return sign_entry(
-        events.plan_voted(ballot), signer, event_id=uuid7(1, bytes(10)), time_us=1, seq=0, prev=""
+        events.plan_voted(ballot), signer, Place("demo/log", uuid7(1, bytes(10)), 1, 0, "")
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from federation import Exchange, Federation
 from psycopg_pool import ConnectionPool
 
-from audit.entry import Entry, sign_entry
+from audit.entry import Entry, Place, sign_entry
 from audit.ids import uuid7
 from protocol import events
 from protocol.plan import Plan
@@ -69,10 +69,7 @@ def changed(people: Federation, honest: Exchange, **changes: object) -> str:
     entry = sign_entry(
         events.evaluation_released(released),
         people.sites["north"].outbox.signer,
-        event_id=uuid7(1, bytes(10)),
-        time_us=1,
-        seq=0,
-        prev="",
+        Place("demo/log", uuid7(1, bytes(10)), 1, 0, ""),
     )
     return base64.b64encode(entry).decode()
 

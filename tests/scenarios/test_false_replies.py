@@ -10,7 +10,7 @@ import pytest
 from federation import HOSPITALS, Exchange, Federation
 from psycopg_pool import ConnectionPool
 
-from audit.entry import Entry, sign_entry
+from audit.entry import Entry, Place, sign_entry
 from audit.ids import uuid7
 from audit.keys import load_signer
 from protocol import events
@@ -83,10 +83,7 @@ def receipt_for(people: Federation, site: str, sent: Sent) -> str:
     entry = sign_entry(
         events.update_sent(sent),
         signer,
-        event_id=uuid7(1, bytes(10)),
-        time_us=1,
-        seq=0,
-        prev="",
+        Place("demo/log", uuid7(1, bytes(10)), 1, 0, ""),
     )
     return base64.b64encode(entry).decode()
 
