@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("postgres")
     with postgres_server(folder, settings=_FAST) as server:
         yield server.dsn
+    # Its data may lie outside the folder that pytest keeps and clears.
+    shutil.rmtree(server.folder)
 
 
 @pytest.fixture
