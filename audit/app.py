@@ -1,4 +1,4 @@
-"""The log over HTTPS: what writers, witnesses and auditors may ask.
+"""The log over HTTPS: what witnesses and readers may ask, beside what writers may (`intake_app`).
 
 The one rule: an endpoint parses, calls one function and maps the result. Who may connect at all is
 decided below, by the client certificate; what is taken is decided by signatures and proofs.
@@ -11,27 +11,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
+from audit import intake_app
 from audit.checkpoint import Checkpoint
 from audit.errors import NoteError
 from audit.evidence import write_evidence
+from audit.intake import Intake
 from audit.log import Log
-from audit.note import Note
-from audit.problems import ANSWERED, RETRY_AFTER_S, to_problem
+from audit.note import MAX_NOTE_CHARACTERS, Note
+from audit.problems import ANSWERED, headers_of, to_problem
 from audit.projection import Filter
-from audit.refusal import EntryRefusedError, Refusal
 from audit.sequencer import Sequencer
-from audit.tiles import decode_bundle
 from audit.watermarks import Mark
 from audit.witnessing import Witnessing
 
-MAX_BODY_BYTES = 20 * 2**20
-"""A submission of 256 of the longest entries, which is what a relay sends at most."""
+_MAX_NOTE_BYTES = 2 * MAX_NOTE_CHARACTERS
+"""What a witness sends is a note."""
 
 _THREADS = 256
 """Requests that may wait at once: members poll for events, their witnesses for checkpoints."""
@@ -44,22 +44,15 @@ class Parts:
     """What stands behind the endpoints."""
 
     log: Log
+    intake: Intake
     sequencer: Sequencer
     witnessing: Witnessing
     consortium: bytes
     """The consortium file, which goes with every export."""
 
 
-async def _read_body(request: Request) -> bytes:
-    """The request's body, refused as soon as it grows too long."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise EntryRefusedError(
-                Refusal.TOO_MANY, f"more than {MAX_BODY_BYTES} bytes in one request"
-            )
-    return bytes(body)
+async def _read_note(request: Request) -> bytes:
+    return await intake_app.read_body(request, _MAX_NOTE_BYTES)
 
 
 def _parts(request: Request) -> Parts:
@@ -68,7 +61,7 @@ def _parts(request: Request) -> Parts:
 
 
 Behind = Annotated[Parts, Depends(_parts)]
-Body = Annotated[bytes, Depends(_read_body)]
+Body = Annotated[bytes, Depends(_read_note)]
 Wait = Annotated[float, Query(ge=0, le=60)]
 router = APIRouter()
 
@@ -84,16 +77,6 @@ def get_tile(path: str, behind: Behind) -> Response:
     """A tile of hashes or a bundle of entries."""
     content = behind.log.tile(f"tile/{path}")
     return Response(content, media_type="application/octet-stream", headers=_IMMUTABLE)
-
-
-@router.post("/v1/events:batch")
-def post_events(
-    body: Body,
-    behind: Behind,
-    wait: Literal["integrated"] = "integrated",  # noqa: ARG001 - the only degree there is yet
-) -> dict[str, Any]:
-    """Take entries, all or none; the body is an entry bundle (C2SP tlog-tiles)."""
-    return {"indices": behind.sequencer.submit(decode_bundle(body))}
 
 
 @router.get("/v1/events")
@@ -191,6 +174,7 @@ def create_app(parts: Parts) -> FastAPI:
     app = FastAPI(title="Wardround audit log", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.parts = parts
     app.include_router(router)
+    app.include_router(intake_app.router)
     for kind in ANSWERED:
         app.add_exception_handler(kind, _answer)
     return app
@@ -204,9 +188,11 @@ async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 def _answer(_: Request, error: Exception) -> Response:
     status, problem = to_problem(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in {429, 503} else None
     return JSONResponse(
-        problem, status_code=status, headers=headers, media_type="application/problem+json"
+        problem,
+        status_code=status,
+        headers=headers_of(status, problem),
+        media_type="application/problem+json",
     )
 
 

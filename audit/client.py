@@ -25,6 +25,7 @@ from audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from audit.note import Verifier
 from audit.problems import from_problem
 from audit.proof import check_proof, parse_proof
+from audit.receipt import open_receipt
 from audit.refusal import LogForkedError, LogUnavailableError
 from audit.settings import SettingsError, Tls
 from audit.tiles import TILE_WIDTH, bundle_path, decode_bundle, encode_bundle
@@ -42,6 +43,10 @@ _PAGE = 200
 
 _LONGEST_WAIT_S = 50.0
 """Of one request; longer waits are several requests."""
+
+
+_LATEST_US = 86_400_000_000
+"""A receipt that promises more than a day ahead promises nothing one could hold a log to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class LogClient:
             EntryRefusedError: an entry cannot be taken as it is.
             LogUnavailableError: not now; submitting again is safe.
         """
-        answer = self._ask("POST", "/v1/events:batch", content=encode_bundle(entries))
+        answer = self._post(entries, wait="integrated")
         with _reading():
             indices = [_index(value) for value in answer.json()["indices"]]
         if len(indices) != len(entries):
@@ -110,6 +115,33 @@ class LogClient:
                 "submitting again is safe"
             )
         return indices
+
+    def promise(self, entries: Sequence[bytes]) -> str:
+        """The log's signed receipt for one member's entries, which are on their way then.
+
+        Raises:
+            EntryRefusedError: an entry cannot be taken as it is.
+            LogUnavailableError: not now; asking again is safe.
+            NoteError: what the log gave is no receipt for them, or promises too late a day.
+        """
+        note = self._post(entries).text
+        receipt = open_receipt(note, self._log)
+        receipt.check_covers([Entry.parse(entry) for entry in entries])
+        if receipt.deadline_us - receipt.received_us > _LATEST_US:
+            raise NoteError(
+                f"the log's receipt promises more than {_LATEST_US // 1_000_000} s ahead; ask its "
+                "operator for a shorter merge_delay_s"
+            )
+        return note
+
+    def _post(self, entries: Sequence[bytes], **params: str) -> httpx.Response:
+        return self._ask(
+            "POST",
+            "/v1/events:batch",
+            params=params,
+            content=encode_bundle(entries),
+            headers={"Content-Type": "application/octet-stream"},
+        )
 
     def checkpoint(self) -> str:
         """The log's last signed checkpoint, consistent with all that were seen before."""

@@ -24,6 +24,8 @@ class Membership:
     producers: Mapping[str, Verifier]
     """Verifiers of those who may write entries, by key name."""
     witnesses: WitnessPolicy
+    writers: Mapping[str, str]
+    """The key name that each member writes with, by the name in its certificate."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -56,4 +58,8 @@ class Membership:
             log=Verifier.from_vkey(value["log_vkey"]),
             producers={verifier.name: verifier for verifier in producers},
             witnesses=WitnessPolicy(witnesses, int(value["witness_quorum"])),
+            writers={
+                str(member["name"]): verifier.name
+                for member, verifier in zip(value["members"], producers, strict=True)
+            },
         )

@@ -18,10 +18,14 @@ from audit.refusal import (
     NotYetWitnessedError,
     Refusal,
     UnknownEntryError,
+    WriterRefusedError,
+    WrongContentError,
 )
 
 _TABLE: tuple[tuple[type[Exception], str, int], ...] = (
     (EntryRefusedError, "entry-refused", 422),
+    (WriterRefusedError, "writer-refused", 403),
+    (WrongContentError, "wrong-content", 415),
     (UnknownEntryError, "unknown-entry", 404),
     (LogBusyError, "log-busy", 429),
     (NotYetWitnessedError, "not-yet-witnessed", 503),
@@ -38,7 +42,8 @@ _TABLE: tuple[tuple[type[Exception], str, int], ...] = (
 ANSWERED = (AuditError, psycopg.OperationalError)
 """What the service answers by the table."""
 
-RETRY_AFTER_S = 1
+_STATUS_OF = {Refusal.FOREIGN_PRODUCER: 403, Refusal.TOO_LONG: 413, Refusal.TOO_MANY: 413}
+"""Refusals that HTTP has a status of its own for; every other is 422."""
 
 
 def to_problem(error: Exception) -> tuple[int, dict[str, Any]]:
@@ -46,8 +51,15 @@ def to_problem(error: Exception) -> tuple[int, dict[str, Any]]:
     for kind, name, status in _TABLE:
         if isinstance(error, kind):
             detail = str(error) if isinstance(error, AuditError) else "the database is away"
-            return status, {"type": name, "detail": detail, **_values(error)}
+            return _status_of(error, status), {"type": name, "detail": detail, **_values(error)}
     return 500, {"type": "fault", "detail": "the service met a fault of its own"}
+
+
+def headers_of(status: int, problem: Mapping[str, Any]) -> dict[str, str]:
+    """The headers of the answer with this status and body."""
+    if status not in {429, 503}:
+        return {}
+    return {"Retry-After": str(problem.get("retry_after_s", 1))}
 
 
 def from_problem(status: int, problem: Mapping[str, Any]) -> AuditError:
@@ -61,13 +73,21 @@ def from_problem(status: int, problem: Mapping[str, Any]) -> AuditError:
             position=int(problem["position"]),
             expected_seq=problem["expected_seq"],
         )
+    if name == "log-busy":
+        return LogBusyError(detail, retry_after_s=int(problem["retry_after_s"]))
     for kind, known, _ in _TABLE:
         if known == name and issubclass(kind, AuditError):
             return kind(detail)
     return LogUnavailableError(detail) if status >= 500 else AuditError(detail)
 
 
+def _status_of(error: Exception, usual: int) -> int:
+    return _STATUS_OF.get(error.refusal, usual) if isinstance(error, EntryRefusedError) else usual
+
+
 def _values(error: Exception) -> dict[str, Any]:
+    if isinstance(error, LogBusyError):
+        return {"retry_after_s": error.retry_after_s}
     if not isinstance(error, EntryRefusedError):
         return {}
     return {

@@ -24,11 +24,14 @@ from audit import store
 from audit.app import Parts, create_app
 from audit.errors import AuditError
 from audit.hashes import TreeHashes
+from audit.identity import CertifiedProtocol
+from audit.intake import Intake
 from audit.journal import start_journal
 from audit.keys import load_signer
 from audit.log import Log
 from audit.membership import Membership
 from audit.projection import Projector
+from audit.pushback import Pushback, Room
 from audit.sequencer import Sequencer
 from audit.settings import (
     AuditSettings,
@@ -85,6 +88,8 @@ def serve(settings: AuditSettings) -> None:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=_GRACE_S,
+            http=CertifiedProtocol,
+            ws="none",
             **context,  # type: ignore[arg-type]  # TLS settings by their names
         )
         _log.info("audit service listens", address=settings.audit.listen)
@@ -113,6 +118,8 @@ def read_terms(settings: AuditSettings) -> Terms:
         clock_us=lambda: time.time_ns() // 1000,
         witnesses=membership.witnesses,
         high_water=settings.audit.state / "last-checkpoint",
+        writers=membership.writers,
+        merge_delay_us=settings.audit.merge_delay_s * 1_000_000,
     )
 
 
@@ -189,6 +196,7 @@ def run_parts(pool: ConnectionPool, terms: Terms, *, consortium: bytes) -> Itera
             projector.start()
             yield Parts(
                 log=Log(pool, terms.signer.verifier, watermarks=watermarks, hashes=hashes),
+                intake=Intake(sequencer, terms, Pushback(Room(), time.monotonic)),
                 sequencer=sequencer,
                 witnessing=Witnessing(pool, terms, sequencer=sequencer, hashes=hashes),
                 consortium=consortium,

@@ -18,6 +18,9 @@ CLOCK_AHEAD_US = 600_000_000
 """An entry may be dated ten minutes ahead of the log's clock, no more. There is no bound behind: an
 outbox that could not reach the log for a day delivers entries a day old, and that is honest."""
 
+MERGE_DELAY_US = 60_000_000
+"""A minute: far more than a commit takes, and enough to start a database or a process again."""
+
 
 def _no_witnesses() -> WitnessPolicy:
     return WitnessPolicy((), 0)
@@ -35,6 +38,11 @@ class Terms:
     """Without witnesses, as in a hospital's local log, a signed checkpoint counts as witnessed."""
     high_water: Path | None = None
     """File beside the database with the last checkpoint signed; a restored backup is behind it."""
+    writers: Mapping[str, str] = field(default_factory=dict)
+    """The key name that a member hands in entries of, by the name in its certificate; where nobody
+    can connect, as to a hospital's local log, nobody is named."""
+    merge_delay_us: int = MERGE_DELAY_US
+    """Within which a receipt promises that an entry will be in the tree."""
 
     def check(self, content: bytes, position: int) -> Entry:
         """The entry in `content`, which is number `position` of its submission.

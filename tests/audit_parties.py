@@ -121,6 +121,7 @@ class Consortium:
             producers=self.producers,
             clock_us=clock_us,
             witnesses=self.policy,
+            writers={name: signer.name for name, signer in self.events.items()},
         )
         return replace(terms, **changes)
 
@@ -158,6 +159,18 @@ def running_log(dsn: str, terms: Terms, consortium: bytes = b"{}") -> Iterator[P
         run_parts(pool, terms, consortium=consortium) as parts,
     ):
         yield parts
+
+
+class Certified:
+    """An application whose callers all show the certificate of one member."""
+
+    def __init__(self, app: Any, name: str) -> None:
+        self._app = app
+        self._name = name
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", {})["peer"] = self._name
+        await self._app(scope, receive, send)
 
 
 class NearLog:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from audit_parties import Consortium, running_log
+from audit_parties import Certified, Consortium, running_log
 from fastapi.testclient import TestClient
 
 from audit.app import create_app
@@ -31,7 +31,7 @@ def north() -> Consortium:
 def http(dsn: str, north: Consortium) -> Iterator[TestClient]:
     with (
         running_log(dsn, north.terms(), north.file()) as parts,
-        TestClient(create_app(parts)) as client,
+        TestClient(Certified(create_app(parts), "anna")) as client,
     ):
         yield client
 
@@ -43,7 +43,7 @@ def test_an_empty_log_has_a_checkpoint(http, north):
 
 def test_tiles_and_bundles_are_where_the_standard_has_them(http, north):
     entries = north.chain().several(258)
-    assert http.post("/v1/events:batch", content=encode_bundle(entries)).json() == {
+    assert http.post("/v1/events:batch?wait=integrated", content=encode_bundle(entries)).json() == {
         "indices": list(range(258))
     }
     assert decode_bundle(http.get(f"/{bundle_path(0)}").content) == entries[:256]
@@ -62,7 +62,7 @@ def test_a_cut_bundle_and_a_note_that_is_none_are_malformed(http):
 
 
 def test_health_tells_how_far_the_log_has_got(http, north):
-    http.post("/v1/events:batch", content=encode_bundle(north.chain().several(2)))
+    http.post("/v1/events:batch?wait=integrated", content=encode_bundle(north.chain().several(2)))
     health = http.get("/v1/health/log").json()
     assert (health["signed"], health["witnessed"], health["halted"]) == (2, 2, None)
 

@@ -60,7 +60,7 @@ def test_a_log_that_comes_back_with_another_history_is_a_fork(
         (tmp_path / "state" / "last-checkpoint").unlink()
         config = write_config(tmp_path, north, tls=own, dsn=second_dsn, port=port)
         with running_service(config, port):
-            client.submit(north.chain("berg").several(count))
+            client.submit(north.chain("anna").several(count))
             with pytest.raises(LogForkedError):
                 client.checkpoint()
 

@@ -276,7 +276,7 @@ def test_a_body_that_is_too_long_is_refused(service, tls):
     answer = httpx.post(
         f"{service.url}/v1/events:batch", content=b"\0" * (21 * 2**20), verify=context_of(tls)
     )
-    assert (answer.status_code, answer.json()["refusal"]) == (422, "too-many")
+    assert (answer.status_code, answer.json()["refusal"]) == (413, "too-long")
 
 
 def test_the_log_goes_on_where_it_was_after_a_kill(tmp_path, dsn, north, certificates, tls):
