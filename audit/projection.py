@@ -1,15 +1,20 @@
-"""The projection: a few columns of every entry to search by, filled after the entries are durable.
+"""The projection: a searchable side of every entry, filled after the entries are durable.
 
-The one rule: it holds nothing that the entries do not say, so it can be dropped and filled again.
-It trails the log; every answer says how far it had been filled (`scanned_to`).
+The one rule: it holds nothing that the entries and the consortium file do not say, so it can be
+dropped and filled again. It trails the log; every answer says how far it had been filled
+(`scanned_to`). No entry, however odd, may keep it from going on.
 """
 
+import re
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import structlog
+from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from audit import store
@@ -19,8 +24,26 @@ from audit.watermarks import Mark, Watermarks
 _CHUNK = 2000
 """Entries of one transaction: short enough that queries see progress, long enough to be cheap."""
 
+_LOCK = 0x57415244_00000003
+"""Advisory lock under which the projection is written, by the service or whoever rebuilds it."""
+
+_LONGEST_KEY = 200
+"""Characters of a text that is searched by. A longer one is no id of ours, and an index entry of
+more than 2,700 bytes is refused by PostgreSQL."""
+
 _RETRY_S = 0.5
 _IDLE_S = 60.0
+
+_MODEL_MEMBER = re.compile(r"(^|_)(model|aggregate|weights)(_|$)", re.ASCII)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_SITE_MEMBERS = frozenset({"site", "sites", "participants", "signers"})
+
+_COPY = """
+COPY audit_event (idx, time_us, round, outcome, type, producer, organisation, actor,
+    plan_id, run_id, models, sites, facts)
+FROM STDIN (FORMAT BINARY)
+"""
+_TYPES = ("int8", "int8", "int8", "int2", *["text"] * 6, "text[]", "text[]", "jsonb")
 
 _log = structlog.get_logger("audit.projection")
 
@@ -50,20 +73,36 @@ def projected_size(connection: psycopg.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def project(connection: psycopg.Connection) -> int:
-    """Project the next entries, in a transaction of its own; how many have been projected then."""
+def project(connection: psycopg.Connection, organisations: Mapping[str, str]) -> int:
+    """Project the next entries, in a transaction of its own; how many have been projected then.
+
+    `organisations` names each producer's.
+    """
     with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         start = projected_size(connection)
         found = store.entries(connection, start=start, end=start + _CHUNK)
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                """
-                INSERT INTO audit_event (idx, type, producer, time_us, plan_id, run_id, round)
-                VALUES (%s, %s, %s, %s, %s, %s, %s)
-                """,
-                [_row(index, content) for index, content in enumerate(found, start)],
-            )
+        if not found:
+            return start
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.set_types(_TYPES)
+            for index, content in enumerate(found, start):
+                copy.write_row(_row(index, Entry.parse(content), organisations))
     return start + len(found)
+
+
+def project_again(connection: psycopg.Connection, organisations: Mapping[str, str]) -> int:
+    """Empty the projection and fill it from the entries; how many there are.
+
+    Until it is full again, answers say how far it has got.
+    """
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        connection.execute("TRUNCATE audit_event")
+    size = -1
+    while (reached := project(connection, organisations)) > size:
+        size = reached
+    return size
 
 
 def find(connection: psycopg.Connection, wanted: Filter, *, after: int, limit: int) -> Page:
@@ -97,25 +136,72 @@ def find(connection: psycopg.Connection, wanted: Filter, *, after: int, limit: i
     return Page(tuple(rows), scanned_to)
 
 
-def _row(index: int, content: bytes) -> tuple[object, ...]:
-    entry = Entry.parse(content)
+def _row(index: int, entry: Entry, organisations: Mapping[str, str]) -> tuple[object, ...]:
+    actor = entry.actor
+    organisation = actor.organisation if actor else organisations.get(entry.producer)
+    members = list(_members(entry.body))
+    models = {text for name, text in members if _names_a_model(name, text)}
+    sites = {text for name, text in members if name in _SITE_MEMBERS and _as_key(text)}
     return (
         index,
+        entry.time_us,
+        entry.round,
+        entry.outcome,
         entry.type,
         entry.producer,
-        entry.time_us,
-        entry.plan_id,
-        entry.run_id,
-        entry.round,
+        _as_key(organisation),
+        actor.id if actor else None,
+        _as_key(entry.plan_id),
+        _as_key(entry.run_id),
+        sorted(models),
+        sorted(sites),
+        Jsonb(_storable(entry.body)),
     )
+
+
+def _members(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a body, however deep, with the name of the member it is in."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, list):
+        for part in value:
+            yield from _members(part, name)
+    elif isinstance(value, dict):
+        for inner, part in value.items():
+            yield from _members(part, inner)
+
+
+def _names_a_model(name: str, text: str) -> bool:
+    return bool(_MODEL_MEMBER.search(name)) and bool(_DIGEST.fullmatch(text))
+
+
+def _as_key(text: str | None) -> str | None:
+    """The text, where it can be an id that somebody searches by."""
+    if text is None or len(text) > _LONGEST_KEY or "\0" in text:
+        return None
+    return text
+
+
+def _storable(value: Any) -> Any:
+    """The value without NUL, which PostgreSQL's jsonb cannot hold."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [_storable(part) for part in value]
+    if isinstance(value, dict):
+        return {name.replace("\0", "\ufffd"): _storable(part) for name, part in value.items()}
+    return value
 
 
 class Projector:
     """A thread that keeps the projection close behind the log."""
 
-    def __init__(self, pool: ConnectionPool, watermarks: Watermarks) -> None:
+    def __init__(
+        self, pool: ConnectionPool, watermarks: Watermarks, organisations: Mapping[str, str]
+    ) -> None:
         self._pool = pool
         self._watermarks = watermarks
+        self._organisations = organisations
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
 
     def start(self) -> None:
@@ -132,7 +218,7 @@ class Projector:
         while not self._watermarks.is_closed:
             try:
                 with self._pool.connection() as connection:
-                    projected = project(connection)
+                    projected = project(connection, self._organisations)
             except psycopg.OperationalError as fault:
                 _log.warning("projection waits for the database", fault=str(fault).strip())
                 time.sleep(_RETRY_S)

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import structlog
 import uvicorn
 from psycopg_pool import ConnectionPool
 
-from audit import store
+from audit import outbox, store
 from audit.app import Parts, create_app
 from audit.errors import AuditError
 from audit.hashes import TreeHashes
@@ -30,8 +31,10 @@ from audit.journal import start_journal
 from audit.keys import load_signer
 from audit.log import Log
 from audit.membership import Membership
+from audit.parties import parties_of
 from audit.projection import Projector
 from audit.pushback import Pushback, Room
+from audit.relay import Relay
 from audit.sequencer import Sequencer
 from audit.settings import (
     AuditSettings,
@@ -46,7 +49,7 @@ from audit.watermarks import Watermarks
 from audit.witnessing import Witnessing
 
 _POOL_SIZE = 12
-"""Connections: one for the sequencer, one for the projector, the rest for readers."""
+"""Connections: one each for sequencer, projector and relay, the rest for readers."""
 
 _GRACE_S = 3
 """For requests under way when the process is told to stop; it must be gone within five seconds."""
@@ -82,6 +85,7 @@ def serve(settings: AuditSettings) -> None:
         listen(settings.audit.listen) as listener,
         open_pool(settings.database.dsn) as pool,
         run_parts(pool, terms, consortium=consortium) as parts,
+        run_relay(pool, parts.sequencer),
     ):
         config = uvicorn.Config(
             create_app(parts),
@@ -148,8 +152,8 @@ def ssl_settings(settings: AuditSettings) -> dict[str, object]:
 
 
 @contextmanager
-def listen(address: str) -> Iterator[socket.socket]:
-    """A listening socket at `host:port`.
+def listen(address: str, setting: str = "audit.listen") -> Iterator[socket.socket]:
+    """A listening socket at `host:port`, which a setting names.
 
     Raises:
         SettingsError: the address cannot be bound, because it is taken or not this machine's.
@@ -163,7 +167,7 @@ def listen(address: str) -> Iterator[socket.socket]:
             listener.listen(128)
         except OSError as cause:
             raise SettingsError(
-                f"audit.listen = {address}: port {port} cannot be had: {cause.strerror}; stop what "
+                f"{setting} = {address}: port {port} cannot be had: {cause.strerror}; stop what "
                 "holds it or set another port"
             ) from cause
         yield listener
@@ -178,6 +182,8 @@ def open_pool(dsn: str) -> Iterator[ConnectionPool]:
     """
     try:
         store.prepare(dsn)
+        with psycopg.connect(dsn) as connection:
+            outbox.install(connection)
     except psycopg.OperationalError as cause:
         explanation = " ".join(str(cause).split())
         raise SettingsError(f"database.dsn: PostgreSQL cannot be reached: {explanation}") from cause
@@ -190,7 +196,8 @@ def run_parts(pool: ConnectionPool, terms: Terms, *, consortium: bytes) -> Itera
     """The running log over a database, without its port."""
     watermarks = Watermarks()
     hashes = TreeHashes(pool)
-    projector = Projector(pool, watermarks)
+    organisations = {party.producer: party.organisation for party in parties_of(consortium)}
+    projector = Projector(pool, watermarks, organisations)
     try:
         with Sequencer(pool, terms, watermarks) as sequencer:
             projector.start()
@@ -203,6 +210,20 @@ def run_parts(pool: ConnectionPool, terms: Terms, *, consortium: bytes) -> Itera
             )
     finally:
         projector.join()
+
+
+@contextmanager
+def run_relay(pool: ConnectionPool, sequencer: Sequencer) -> Iterator[None]:
+    """Carry what the audit service itself has to say, the desk's entries among it, into its log."""
+    stop = threading.Event()
+    relay = Relay(pool, sequencer)
+    thread = threading.Thread(target=relay.run, args=[stop], name="relay")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 class _Server(uvicorn.Server):

@@ -40,8 +40,10 @@ from protocol.record import decimal_text, sha256_text
 from protocol.round import Candidate, Closing, Exclusion, Opening, Reason, Sent
 
 HOSPITALS = ("east", "north", "south")
+PARTIES = ("audit", "centre", *HOSPITALS)
 START_US = 1_760_000_000_000_000
 RUN = "run-1"
+_ROLES = {"audit": Role.AUDIT, "centre": Role.CENTRE}
 SAMPLE_RATE, NOISE, STEPS = 0.2, 2.0, 10
 
 
@@ -59,7 +61,7 @@ class Story:
 
     def __init__(self) -> None:
         self.log = key_of("demo/log")
-        self.signers = {name: key_of(f"demo/{name}") for name in ("centre", *HOSPITALS)}
+        self.signers = {name: key_of(f"demo/{name}") for name in PARTIES}
         self.witnesses = {
             name: key_of(f"demo/{name}/witness", Algorithm.COSIGNATURE) for name in HOSPITALS
         }
@@ -225,7 +227,7 @@ class Story:
         members = [
             Member(
                 name=name,
-                role=Role.CENTRE if name == "centre" else Role.HOSPITAL,
+                role=_ROLES.get(name, Role.HOSPITAL),
                 organisation=f"Org {name}",
                 event_vkey=signer.vkey,
                 witness_vkey=self.witnesses[name].vkey if name in HOSPITALS else None,

@@ -30,7 +30,9 @@ FLOWER_EDGES = {
 }
 """The modules that know Flower; an upgrade is felt nowhere else."""
 
-WEB_EDGES = re.compile(r"(app|problems|identity|service|__main__)\.py$")
+WEB_EDGES = re.compile(
+    r"(app|problems|identity|service|__main__)\.py$|audit/desk/(access|questions|routes/\w+)\.py$"
+)
 """FastAPI and uvicorn: where HTTP is spoken."""
 
 HASHED = ("protocol",)

@@ -2,17 +2,35 @@
 
 CREATE TABLE audit_event (
     idx bigint PRIMARY KEY,
+    time_us bigint NOT NULL,
+    round bigint,
+    outcome smallint NOT NULL,
     type text NOT NULL,
     producer text NOT NULL,
-    time_us bigint NOT NULL,
+    organisation text,
+    actor text,
     plan_id text,
     run_id text,
-    round bigint
+    models text[] NOT NULL,
+    sites text[] NOT NULL,
+    facts jsonb NOT NULL
 );
 COMMENT ON TABLE audit_event IS
-    'The searchable fields of each entry. Written by the projector, after the entry''s batch is durable.';
+    'The searchable side of each entry. Written by the projector, after the entry''s batch is durable.';
+COMMENT ON COLUMN audit_event.organisation IS
+    'The actor''s organisation, or else the producer''s by the consortium file.';
+COMMENT ON COLUMN audit_event.models IS
+    'Digests of models that the body names, wherever in it.';
+COMMENT ON COLUMN audit_event.facts IS
+    'The body, NUL characters replaced. For searching: what is proven is the entry itself.';
 
 CREATE INDEX audit_event_type ON audit_event (type, idx);
 CREATE INDEX audit_event_producer ON audit_event (producer, idx);
+CREATE INDEX audit_event_organisation ON audit_event (organisation, idx);
+CREATE INDEX audit_event_actor ON audit_event (actor, idx) WHERE actor IS NOT NULL;
 CREATE INDEX audit_event_plan ON audit_event (plan_id, idx) WHERE plan_id IS NOT NULL;
-CREATE INDEX audit_event_run ON audit_event (run_id, idx) WHERE run_id IS NOT NULL;
+CREATE INDEX audit_event_run ON audit_event (run_id, round, idx) WHERE run_id IS NOT NULL;
+CREATE INDEX audit_event_failure ON audit_event (idx) WHERE outcome > 0;
+CREATE INDEX audit_event_time ON audit_event USING brin (time_us) WITH (pages_per_range = 32);
+CREATE INDEX audit_event_models ON audit_event USING gin (models);
+CREATE INDEX audit_event_sites ON audit_event USING gin (sites);

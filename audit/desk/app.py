@@ -1,0 +1,82 @@
+"""The desk over HTTPS: the routes, put together, behind the recording that none of them can avoid.
+
+The one rule: what is served without anybody's credentials is listed in `OPEN_PATHS` and holds
+nothing of the record.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from audit.desk import problems
+from audit.desk.desk import Desk
+from audit.desk.questions import only_known_parameters
+from audit.desk.recording import Application, Message, Receive, Recording, Send
+from audit.desk.routes import queries
+
+OPEN_PATHS = ("/v1/openapi.json",)
+"""Beginnings of paths that need no credentials: the description of the API."""
+
+ROUTERS: tuple[APIRouter, ...] = (queries.router,)
+
+_HEADERS = {
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"referrer-policy": b"no-referrer",
+    b"strict-transport-security": b"max-age=31536000",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+}
+"""Sent with every answer, unless a route has set its own."""
+
+_DESCRIPTION = """
+What auditors may ask of a consortium's log, and prove. Read only; **every call is itself recorded**
+in the log before it is answered, and the answer's header `Wardround-Recorded-As` names that entry.
+Each answer names the signed checkpoint it stands under and the index of every entry it rests on;
+`/v1/events/{index}/proof` proves each of them offline.
+"""
+
+
+def create_app(desk: Desk) -> Application:
+    """The application over this desk; starting and stopping its parts is the caller's."""
+    app = create_routes(desk)
+    return _with_headers(Recording(app, desk, open_paths=OPEN_PATHS))
+
+
+def create_routes(desk: Desk) -> FastAPI:
+    """The routes alone, not to be served: nothing recognises or records their callers."""
+    app = FastAPI(
+        title="Wardround auditors' desk",
+        version="1",
+        description=_DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.desk = desk
+    for router in ROUTERS:
+        app.include_router(router, dependencies=[Depends(only_known_parameters)])
+    problems.install(app)
+    return app
+
+
+def _with_headers(app: Application) -> Application:
+    """The application, with the headers of every answer. Asynchronous, as ASGI is."""
+
+    async def answer(scope: Message, receive: Receive, send: Send) -> None:
+        await app(scope, receive, _adding(send) if scope["type"] == "http" else send)
+
+    return answer
+
+
+def _adding(send: Send) -> Callable[[Message], Awaitable[None]]:
+    async def adding(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = {name.lower() for name, _ in message["headers"]}
+            missing = [(name, value) for name, value in _HEADERS.items() if name not in given]
+            message["headers"] = [*message["headers"], *missing]
+        await send(message)
+
+    return adding

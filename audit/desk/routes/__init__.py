@@ -1,0 +1,1 @@
+"""The desk's routes: each parses a question, calls one function and maps its answer."""

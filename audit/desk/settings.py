@@ -1,0 +1,72 @@
+"""The desk's part of `audit.toml`: where it listens, whom it lets in, how it reaches the database.
+
+The one rule: what may be left out has a safe meaning when it is. The desk reads the same file as
+the log's process; neither reads the other's keys.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from audit.settings import (
+    Address,
+    AuditKeys,
+    AuditService,
+    ConfigPath,
+    Database,
+    Section,
+    Tls,
+)
+
+
+class Oidc(Section):
+    """An identity provider (OpenID Connect) whose people may sign in."""
+
+    issuer: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
+    """As the tokens' `iss` says it, to the letter."""
+    audience: Annotated[str, Field(min_length=1)]
+    """What the tokens' `aud` must name: this desk."""
+    jwks_uri: Annotated[str, Field(pattern=r"^https?://[^\s#]+$")] | None = None
+    """Where the provider's keys are; by default what its discovery document says."""
+    role_claim: str = "roles"
+    """Claim that names the role: a text, or a list of them."""
+    organisation_claim: str = "organisation"
+    algorithms: tuple[Literal["RS256", "PS256", "ES256", "EdDSA"], ...] = ("RS256", "ES256")
+    """Signature algorithms that are believed; a token's own word for it never is."""
+
+
+class DeskCertificate(Section):
+    """A server certificate that people's browsers believe, where the consortium's is not enough."""
+
+    certificate: ConfigPath
+    key: ConfigPath
+
+
+class DeskSection(Section):
+    """The table `[desk]`."""
+
+    listen: Address
+    keys: ConfigPath
+    """File with the local API keys' digests; `wardround audit key new` makes it."""
+    dsn: str | None = None
+    """The database in the desk's own role; by default that of `[database]`."""
+    role: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = None
+    """The database role of `dsn`; the log's process grants it what the desk may, and no more."""
+    tls: DeskCertificate | None = None
+    oidc: Oidc | None = None
+
+
+class DeskSettings(Section):
+    """`audit.toml`, as the desk reads it."""
+
+    audit: AuditService
+    database: Database
+    keys: AuditKeys
+    tls: Tls
+    consortium: ConfigPath
+    desk: DeskSection
+
+    @property
+    def dsn(self) -> str:
+        """The database as the desk connects to it."""
+        return self.desk.dsn or self.database.dsn
