@@ -57,7 +57,8 @@ class Outbox:
         seq, prev = _lock_head(connection, self.log, producer)
         time_us = self.clock_us()
         event_id = uuid7(time_us, self.random_bytes(RANDOM_BYTES))
-        place = Place(self.origin, event_id, time_us, seq, prev.hex())
+        offset_us = clock_offset_us(connection, self.log)
+        place = Place(self.origin, event_id, time_us, seq, prev.hex(), offset_us)
         entry = sign_entry(statement, self.signer, place)
         connection.execute(
             """
@@ -72,6 +73,12 @@ class Outbox:
         )
         connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, self.log])
         return entry
+
+
+def clock_offset_us(connection: Connection, log: str) -> int | None:
+    """How far this party's clock is behind the log's, as last measured; none where never."""
+    row = connection.execute("SELECT offset_us FROM outbox_clock WHERE log = %s", [log]).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _lock_head(connection: Connection, log: str, producer: str) -> tuple[int, bytes]:

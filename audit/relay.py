@@ -1,7 +1,8 @@
 """The relay: carries a party's outbox to its log, in order, until the log has confirmed each entry.
 
 The one rule: an entry is marked only after the log has named its index. Killed at any step, the
-relay offers the same entries again, and the log answers with the same indices.
+relay offers the same entries again, and the log answers with the same indices. Where the log signs
+for what it is handed, the receipt is kept first; it marks nothing.
 """
 
 import threading
@@ -14,8 +15,9 @@ from psycopg_pool import ConnectionPool
 
 from audit import outbox
 from audit.errors import AuditError
-from audit.outbox import CHANNEL, CONSORTIUM, Connection
-from audit.refusal import LogUnavailableError
+from audit.outbox import CHANNEL, CONSORTIUM, Connection, Waiting
+from audit.receipts import Receipts
+from audit.refusal import LogBusyError, LogUnavailableError
 
 _BATCH = 256
 """Entries of one submission; of the longest entries, that is 16 MiB."""
@@ -25,6 +27,8 @@ _CHECK_S = 1.0
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
+_LONGEST_ASKED_S = 60
+"""The longest that a log which is full can have us stay away."""
 
 _log = structlog.get_logger("audit.relay")
 
@@ -40,11 +44,17 @@ class Relay:
     """Delivers what is in one party's outbox for one log."""
 
     def __init__(
-        self, pool: ConnectionPool[Connection], destination: Destination, *, log: str = CONSORTIUM
+        self,
+        pool: ConnectionPool[Connection],
+        destination: Destination,
+        *,
+        log: str = CONSORTIUM,
+        receipts: Receipts | None = None,
     ) -> None:
         self._pool = pool
         self._destination = destination
         self._log = log
+        self._receipts = receipts
 
     def run(self, stop: threading.Event) -> None:
         """Deliver until `stop` is set; whatever fails is logged and tried again."""
@@ -57,7 +67,10 @@ class Relay:
                 is_waiting = isinstance(fault, LogUnavailableError)
                 report = _log.warning if is_waiting else _log.error
                 report("delivery failed", log=self._log, fault=str(fault).strip())
-                stop.wait(pause_s)
+                self._miss()
+                # A log that is full says when there will be room.
+                asked_s = fault.retry_after_s if isinstance(fault, LogBusyError) else 0
+                stop.wait(max(pause_s, min(asked_s, _LONGEST_ASKED_S)))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def deliver_all(self) -> int:
@@ -74,9 +87,13 @@ class Relay:
         count = 0
         while True:
             with self._pool.connection() as connection:
-                waiting = outbox.waiting(connection, self._log, producer=producer, limit=_BATCH)
+                waiting: Sequence[Waiting] = outbox.waiting(
+                    connection, self._log, producer=producer, limit=_BATCH
+                )
             if not waiting:
                 return count
+            if self._receipts is not None:
+                waiting = self._receipts.cover(producer, waiting)
             # No transaction is open while the log is asked: it may take its time.
             indices = self._destination.submit([one.content for one in waiting])
             numbers = [one.seq for one in waiting]
@@ -88,6 +105,14 @@ class Relay:
                     delivered=list(zip(numbers, indices, strict=True)),
                 )
             count += len(waiting)
+
+    def _miss(self) -> None:
+        """Report what the log should have taken by now; a fault of ours must not end the relay."""
+        try:
+            if self._receipts is not None:
+                self._receipts.report_overdue()
+        except (AuditError, psycopg.OperationalError) as fault:
+            _log.warning("overdue receipts not reported", log=self._log, fault=str(fault).strip())
 
     def _watch(self, stop: threading.Event) -> None:
         """Deliver what waits, then whatever a commit announces."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 
-from audit.relay import Relay
 from audit.settings import read_settings
 from deploy.demo_stage import Stage
 from deploy.supervisor import Supervisor
@@ -28,7 +27,7 @@ from services.coordinator import store
 from services.coordinator.local_grid import LocalGrid
 from services.coordinator.runs import carry_out, create_run
 from services.coordinator.views import run_view
-from services.opening import open_centre
+from services.opening import open_centre, relay_of
 from services.registry.ballots import read_ballots
 from services.registry.plans import activate, propose
 from services.settings import CentreSettings
@@ -54,7 +53,7 @@ class InProcess:
         self._opened = self._exits.enter_context(
             open_centre(read_settings(self._stage.centre.config, CentreSettings))
         )
-        self._thread(Relay(self._opened.pool, self._opened.log).run)
+        self._thread(relay_of(self._opened).run)
         for home in self._stage.hospitals:
             settings = read_settings(home.config, NodeSettings)
             keeper = self._exits.enter_context(open_log_keeper(settings))

@@ -13,6 +13,8 @@ from audit.client import LogClient
 from audit.keys import load_signer
 from audit.membership import Membership
 from audit.outbox import Outbox
+from audit.receipts import Receipts
+from audit.relay import Relay
 from audit.settings import read_text
 from protocol.consortium import Consortium
 from protocol.errors import RecordError
@@ -59,6 +61,12 @@ def open_centre(settings: CentreSettings) -> Iterator[Centre]:
             clock_us=now_us,
             random_bytes=secrets.token_bytes,
         )
+
+
+def relay_of(centre: Centre) -> Relay:
+    """What carries the centre's outbox to the log, and keeps the log's receipts."""
+    receipts = Receipts(centre.pool, centre.log, centre.outbox)
+    return Relay(centre.pool, centre.log, receipts=receipts)
 
 
 def read_consortium(path: Path) -> Consortium:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -176,8 +176,14 @@ class Certified:
 class NearLog:
     """A witness's and a relay's way to a log in the same process."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, member: str = "anna") -> None:
         self._parts = parts
+        self._member = member
+
+    def promise(self, entries: Sequence[bytes]) -> str:
+        promise = self._parts.intake.offer(entries, self._member)
+        promise.submission.placed.result(10)
+        return self._parts.intake.receipt(promise)
 
     def submit(self, entries: list[bytes]) -> list[int]:
         return self._parts.sequencer.submit(entries)

@@ -12,16 +12,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from audit.errors import AuditError
+from audit.identity import CertifiedProtocol
 from audit.journal import start_journal
-from audit.relay import Relay
 from audit.settings import SettingsError, exit_code_of, read_settings, split_address
 from services.coordinator.app import create_app
 from services.coordinator.flower_grid import open_grid
 from services.coordinator.grid import Grid
 from services.coordinator.worker import Worker
 from services.errors import CentreError, ConfigurationError
-from services.identity import CertifiedProtocol
-from services.opening import open_centre
+from services.opening import open_centre, relay_of
 from services.settings import CentreSettings
 
 
@@ -55,7 +54,7 @@ def serve(settings: CentreSettings) -> None:
         worker = Worker(centre, grid, stop)
         worker.start()
         relay = threading.Thread(
-            target=Relay(centre.pool, centre.log).run, args=(stop,), name="relay", daemon=True
+            target=relay_of(centre).run, args=(stop,), name="relay", daemon=True
         )
         relay.start()
         try:
