@@ -7,7 +7,7 @@ quorum counts organisations and never keys, so that one institution with many ke
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Protocol, Self
 
 from audit.errors import NoteError, QuorumError
 from audit.merkle import HASH_BYTES
@@ -155,6 +155,35 @@ class WitnessPolicy:
         if len(organisations) < self.quorum:
             raise QuorumError(len(organisations), self.quorum)
         return found
+
+    @property
+    def wanted(self) -> str:
+        """The quorum in words."""
+        return f"{self.quorum} needed"
+
+    @property
+    def liars_borne(self) -> int:
+        """How many of the organisations may lie without a split view getting two quorums.
+
+        Two quorums of k among n organisations share at least 2k - n; a split view needs all of
+        those to have lied. Below 0 not even honest witnesses prevent one.
+        """
+        organisations = {witness.organisation for witness in self.witnesses}
+        return 2 * self.quorum - len(organisations) - 1
+
+
+class Cosigned(Protocol):
+    """A rule of whose cosignatures make a checkpoint one to rely on."""
+
+    @property
+    def wanted(self) -> str:
+        """The quorum in words."""
+
+    def cosignatures(self, note: str) -> tuple[Cosignature, ...]:
+        """The verified cosignatures of known witnesses on a checkpoint note."""
+
+    def check(self, note: str) -> tuple[Cosignature, ...]:
+        """The verified cosignatures, if they make the quorum."""
 
 
 def as_witness(verifier: Verifier) -> Verifier:

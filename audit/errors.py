@@ -38,6 +38,22 @@ class QuorumError(AuditError):
         self.needed = needed
 
 
+class PolicyError(AuditError):
+    """A trust policy is malformed, or does not know the log at hand."""
+
+
+class UnmetPolicyError(PolicyError):
+    """The cosignatures at hand do not make the quorum of a trust policy."""
+
+    def __init__(self, quorum: str, found: tuple[str, ...]) -> None:
+        super().__init__(
+            f"quorum {quorum} of the policy is not met by {', '.join(found) or 'nobody'}; wait for "
+            "more witnesses, and trust nothing under this checkpoint until then",
+        )
+        self.quorum = quorum
+        self.cosigners = found
+
+
 class KeyFileError(AuditError):
     """A private key file cannot be written or read."""
 
