@@ -204,16 +204,24 @@ def verify_consistency(
     _checked_hash(new_root, "the new root")
     if old & (old - 1) == 0:
         parts = (old_root, *parts)
-    if not parts:
-        raise ProofError("the consistency proof is empty")
-    first, second = _walk_consistency(old, new, parts)
+    first, second = consistency_roots(old, new, parts)
     if first != old_root:
         raise ProofError(f"the consistency proof does not lead to the old root, of {old}")
     if second != new_root:
         raise ProofError(f"the consistency proof does not lead to the new root, of {new}")
 
 
-def _walk_consistency(old: int, new: int, parts: Sequence[bytes]) -> tuple[bytes, bytes]:
+def consistency_roots(old: int, new: int, parts: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The old and the new root to which the hashes of a consistency proof lead.
+
+    Where `old` is a power of two, a proof leaves out the old root itself; here it comes first.
+
+    Raises:
+        ProofError: no proof from `old` to `new` has so many hashes, or one is not 32 bytes.
+    """
+    parts = _checked_proof(parts)
+    if not parts or not 0 < old < new:
+        raise ProofError(f"no consistency proof from {old} to {new} leaves has {len(parts)} hashes")
     position, last = old - 1, new - 1
     while position & 1:
         position >>= 1
