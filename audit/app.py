@@ -17,7 +17,7 @@ import anyio.to_thread
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
-from audit import intake_app
+from audit import equivocation_app, intake_app
 from audit.checkpoint import Checkpoint
 from audit.errors import NoteError
 from audit.evidence import write_evidence
@@ -175,6 +175,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.parts = parts
     app.include_router(router)
     app.include_router(intake_app.router)
+    app.include_router(equivocation_app.router)
     for kind in ANSWERED:
         app.add_exception_handler(kind, _answer)
     return app

@@ -295,6 +295,14 @@ class LogClient:
         """Leave a cosignature: the checkpoint's text with the cosignature line."""
         self._ask("POST", "/v1/cosignatures", content=note.encode())
 
+    def report_equivocation(self, content: bytes) -> None:
+        """Report two checkpoints of the log that contradict each other, where all members see it.
+
+        Raises:
+            EvidenceError: the log can account for both.
+        """
+        self._ask("POST", "/v1/equivocations", content=content)
+
     def health(self) -> dict[str, Any]:
         """What the service says of itself; nothing in it is verified."""
         answer = self._ask("GET", "/v1/health/log")

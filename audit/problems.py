@@ -9,13 +9,21 @@ from typing import Any
 
 import psycopg
 
-from audit.errors import AuditError, CanonicalError, EntryError, NoteError, ProofError
+from audit.errors import (
+    AuditError,
+    CanonicalError,
+    EntryError,
+    EvidenceError,
+    NoteError,
+    ProofError,
+)
 from audit.refusal import (
     EntryRefusedError,
     LogBusyError,
     LogHaltedError,
     LogUnavailableError,
     NotYetWitnessedError,
+    QuestionError,
     Refusal,
     UnknownEntryError,
     WriterRefusedError,
@@ -26,6 +34,7 @@ _TABLE: tuple[tuple[type[Exception], str, int], ...] = (
     (EntryRefusedError, "entry-refused", 422),
     (WriterRefusedError, "writer-refused", 403),
     (WrongContentError, "wrong-content", 415),
+    (QuestionError, "malformed", 400),
     (UnknownEntryError, "unknown-entry", 404),
     (LogBusyError, "log-busy", 429),
     (NotYetWitnessedError, "not-yet-witnessed", 503),
@@ -36,6 +45,7 @@ _TABLE: tuple[tuple[type[Exception], str, int], ...] = (
     (EntryError, "malformed", 400),
     (NoteError, "malformed", 400),
     (ProofError, "malformed", 400),
+    (EvidenceError, "evidence-refused", 422),
 )
 """The first row whose class fits counts, so kinds stand before their families."""
 

@@ -71,15 +71,30 @@ class UnknownEntryError(AuditError):
 class LogForkedError(AuditError):
     """The log has signed two checkpoints that cannot both be true."""
 
-    def __init__(self, *, seen: str, offered: str, explanation: str) -> None:
+    def __init__(
+        self, *, seen: str, offered: str, explanation: str, proof: tuple[bytes, ...] = ()
+    ) -> None:
         super().__init__(f"the log has forked: {explanation}; keep both checkpoints as evidence")
         self.seen = seen
         self.offered = offered
+        self.proof = proof
 
 
 class WriterRefusedError(AuditError):
     """Whoever shows this certificate writes nothing into this log."""
 
 
+class QuestionError(AuditError):
+    """A request asks for something in words that its address does not know."""
+
+
 class WrongContentError(AuditError):
     """The body of a request is not of the kind that its address takes."""
+
+
+class OtherSizeError(AuditError):
+    """A witness was offered a proof that does not start where it last looked."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the last checkpoint seen has {size} entries; prove from there")
+        self.size = size

@@ -23,7 +23,8 @@ from psycopg_pool import ConnectionPool
 
 from audit import outbox, store
 from audit.app import Parts, create_app
-from audit.errors import AuditError
+from audit.checkpoint import WitnessKey
+from audit.errors import AuditError, NoteError
 from audit.hashes import TreeHashes
 from audit.identity import CertifiedProtocol
 from audit.intake import Intake
@@ -31,14 +32,17 @@ from audit.journal import start_journal
 from audit.keys import load_signer
 from audit.log import Log
 from audit.membership import Membership
+from audit.note import Verifier
 from audit.parties import parties_of
 from audit.projection import Projector
 from audit.pushback import Pushback, Room
+from audit.pusher import HttpsDoor, Pusher, door_context
 from audit.relay import Relay
 from audit.sequencer import Sequencer
 from audit.settings import (
     AuditSettings,
     SettingsError,
+    WitnessAddress,
     exit_code_of,
     read_settings,
     read_text,
@@ -86,6 +90,7 @@ def serve(settings: AuditSettings) -> None:
         open_pool(settings.database.dsn) as pool,
         run_parts(pool, terms, consortium=consortium) as parts,
         run_relay(pool, parts.sequencer),
+        run_pushers(settings, parts),
     ):
         config = uvicorn.Config(
             create_app(parts),
@@ -122,9 +127,24 @@ def read_terms(settings: AuditSettings) -> Terms:
         clock_us=lambda: time.time_ns() // 1000,
         witnesses=membership.witnesses,
         high_water=settings.audit.state / "last-checkpoint",
+        guests=_guests(settings, membership),
         writers=membership.writers,
         merge_delay_us=settings.audit.merge_delay_s * 1_000_000,
     )
+
+
+def _guests(settings: AuditSettings, membership: Membership) -> tuple[WitnessKey, ...]:
+    """The witnesses that are asked to cosign and that the consortium file does not name."""
+    try:
+        asked = [WitnessKey.from_vkey(w.organisation, w.vkey) for w in settings.witnesses]
+    except NoteError as cause:
+        raise SettingsError(f"witnesses.vkey: {cause}") from cause
+    members = {witness.verifier for witness in membership.witnesses.witnesses}
+    guests = tuple(witness for witness in asked if witness.verifier not in members)
+    names = [verifier.name for verifier in (*members, *(guest.verifier for guest in guests))]
+    if len(set(names)) != len(names):
+        raise SettingsError("witnesses.vkey: two witnesses' keys have one name; rename one's key")
+    return guests
 
 
 def ssl_settings(settings: AuditSettings) -> dict[str, object]:
@@ -224,6 +244,45 @@ def run_relay(pool: ConnectionPool, sequencer: Sequencer) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+@contextmanager
+def run_pushers(settings: AuditSettings, parts: Parts) -> Iterator[None]:
+    """Bring each checkpoint to the witnesses that the settings name.
+
+    Raises:
+        SettingsError: what is believed of a witness's address cannot be loaded.
+    """
+    stop = threading.Event()
+    doors = [_door(settings, witness) for witness in settings.witnesses]
+    watermarks = parts.sequencer.watermarks
+    threads = [
+        threading.Thread(
+            target=Pusher(door, parts.witnessing, watermarks).run,
+            args=[stop],
+            name=f"pusher {door.name}",
+            daemon=True,  # an answer that hangs must not keep the process from stopping
+        )
+        for door in doors
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=_GRACE_S)
+
+
+def _door(settings: AuditSettings, witness: WitnessAddress) -> HttpsDoor:
+    tls = settings.tls
+    try:
+        context = door_context(witness.ca, certificate=tls.certificate, key=tls.key)
+    except (OSError, ssl.SSLError) as cause:
+        raise SettingsError(f"witnesses.ca = {witness.ca}: cannot be loaded: {cause}") from cause
+    name = Verifier.from_vkey(witness.vkey).name
+    return HttpsDoor(name, witness.url, context=context)
 
 
 class _Server(uvicorn.Server):

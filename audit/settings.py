@@ -109,6 +109,19 @@ class AuditKeys(Section):
     """Signs what the audit service itself does; without it, no auditor is served."""
 
 
+class WitnessAddress(Section):
+    """A witness that the log can reach: another institution's, or a regulator's."""
+
+    url: Annotated[str, Field(pattern=r"^https://[^/?#]+(/[^?#]*)?$")]
+    """Its submission prefix (C2SP tlog-witness)."""
+    vkey: Annotated[str, Field(min_length=1)]
+    """Its verifier key. It counts towards the quorum only if the consortium file names it."""
+    organisation: str = ""
+    """Whose it is, for people."""
+    ca: ConfigPath | None = None
+    """Who vouches for its address; without it, whoever this machine believes."""
+
+
 class AuditSettings(Section):
     """The audit service's `audit.toml`."""
 
@@ -117,6 +130,8 @@ class AuditSettings(Section):
     keys: AuditKeys
     tls: Tls
     consortium: ConfigPath
+    witnesses: tuple[WitnessAddress, ...] = ()
+    """Those that are asked to cosign; hospitals' witnesses come by themselves."""
     desk: dict[str, Any] | None = None
     """The auditors' desk, a process of its own, which reads its table by `audit.desk.settings`."""
 

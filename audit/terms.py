@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audit.checkpoint import WitnessPolicy
+from audit.checkpoint import WitnessKey, WitnessPolicy
 from audit.entry import Entry
 from audit.errors import EntryError
 from audit.note import Signer, Verifier
@@ -36,6 +36,9 @@ class Terms:
     clock_us: Callable[[], int]
     witnesses: WitnessPolicy = field(default_factory=_no_witnesses)
     """Without witnesses, as in a hospital's local log, a signed checkpoint counts as witnessed."""
+    guests: tuple[WitnessKey, ...] = ()
+    """Witnesses beyond the consortium's own: what they cosign is kept and shown, and never counted
+    here; whoever trusts one says so in a policy of their own."""
     high_water: Path | None = None
     """File beside the database with the last checkpoint signed; a restored backup is behind it."""
     writers: Mapping[str, str] = field(default_factory=dict)

@@ -1,8 +1,9 @@
 """A witness: watches that a log only ever grows, and says so with its cosignature.
 
 The one rule: a checkpoint is cosigned only after it is proven to extend the last one cosigned, and
-that fact is durable before the cosignature leaves (C2SP tlog-witness, pulled instead of pushed,
-since hospitals connect outbound only). Two checkpoints that cannot both be true are kept, both.
+that fact is durable before the cosignature leaves (C2SP tlog-witness). Hospitals connect outbound
+only and pull; who can be reached is asked at the door: the same check, the same memory.
+Two checkpoints that cannot both be true are kept, both.
 """
 
 import json
@@ -16,10 +17,11 @@ from psycopg_pool import ConnectionPool
 
 from audit import schema
 from audit.checkpoint import Checkpoint, cosign, open_checkpoint
+from audit.equivocation import Equivocation, Verdict, strip_note
 from audit.errors import AuditError, ProofError
 from audit.merkle import verify_consistency
-from audit.note import Note, Signer, Verifier, encode_base64
-from audit.refusal import LogForkedError, LogHaltedError
+from audit.note import Note, Signer, Verifier, decode_base64, encode_base64
+from audit.refusal import LogForkedError, LogHaltedError, OtherSizeError
 from audit.witnessing import Offer
 
 _WAIT_S = 2.0
@@ -47,6 +49,9 @@ class WitnessedLog(Protocol):
     def post_cosignature(self, note: str) -> None:
         """Leave a cosignature."""
 
+    def report_equivocation(self, content: bytes) -> None:
+        """Report two checkpoints of the log that contradict each other."""
+
 
 class WitnessStore:
     """What a witness remembers, in its own database."""
@@ -66,36 +71,46 @@ class WitnessStore:
         ).fetchone()
         return str(row[0]) if row else ""
 
-    def extend(self, offer: Offer, log: Verifier) -> Checkpoint:
+    def extend(self, offer: Offer, log: Verifier, *, from_size: int | None = None) -> Checkpoint:
         """Take a checkpoint as the last seen, if it extends the one before; durable on return.
 
         Check and change are one transaction under the row's lock: two processes that share this
-        memory cannot both go on from the same checkpoint.
+        memory cannot both go on from the same checkpoint. A caller that says from which size its
+        proof starts is told where that is not the size seen last.
 
         Raises:
             NoteError: the checkpoint is not signed by the log.
+            OtherSizeError: `from_size` is not the size seen last; nothing is kept.
+            ProofError: it is 0, and yet there is a proof.
             LogForkedError: it does not extend what was seen; both are kept as evidence.
         """
         offered = open_checkpoint(offer.note, log)
         with self._connection.transaction():
             seen_note = self._lock_seen(log.name)
+            _check_start(seen_note, from_size, offer.proof)
             fault = _find_fork(seen_note, offered, offer.proof)
             if fault is None:
                 self._connection.execute(
                     "UPDATE witness_seen SET size = %s, note = %s WHERE origin = %s",
-                    [offered.size, offer.note, log.name],
+                    [offered.size, strip_note(offer.note, log), log.name],
                 )
             else:
-                self._keep_fork(log.name, seen_note, offer)
+                self._keep_fork(log, Equivocation(seen_note, offer.note, offer.proof))
         if fault is not None:
-            raise LogForkedError(seen=seen_note, offered=offer.note, explanation=fault)
+            raise LogForkedError(
+                seen=seen_note, offered=offer.note, explanation=fault, proof=offer.proof
+            )
         return offered
 
-    def forks(self, origin: str) -> list[tuple[str, str]]:
-        """Every pair of contradicting checkpoints that was kept: seen, offered."""
-        return self._connection.execute(
-            "SELECT seen, offered FROM witness_fork WHERE origin = %s ORDER BY id", [origin]
-        ).fetchall()
+    def forks(self, origin: str) -> list[Equivocation]:
+        """Every pair of contradicting checkpoints that was kept, in the order they came."""
+        rows = self._connection.execute(
+            "SELECT seen, offered, proof FROM witness_fork WHERE origin = %s ORDER BY id", [origin]
+        )
+        return [
+            Equivocation(seen, offered, tuple(map(decode_base64, json.loads(proof))))
+            for seen, offered, proof in rows
+        ]
 
     def _lock_seen(self, origin: str) -> str:
         self._connection.execute(
@@ -110,14 +125,40 @@ class WitnessStore:
         ).fetchone()
         return str(row[0]) if row else ""
 
-    def _keep_fork(self, origin: str, seen_note: str, offer: Offer) -> None:
+    def _keep_fork(self, log: Verifier, fork: Equivocation) -> None:
+        """Keep a fork once for each verdict: a spoilt proof must not take the place of a good one.
+
+        Only the log's own signature is kept of each note, so that nobody fills this table with
+        one checkpoint under ever new lines. A proof of more than there is to prove is no fork.
+        """
+        verdict = fork.judge(log)
+        if verdict is Verdict.CONSISTENT:
+            return
         self._connection.execute(
             """
-            INSERT INTO witness_fork (origin, seen, offered, proof) VALUES (%s, %s, %s, %s)
+            INSERT INTO witness_fork (origin, seen, offered, proof, verdict)
+            VALUES (%s, %s, %s, %s, %s)
             ON CONFLICT DO NOTHING
             """,
-            [origin, seen_note, offer.note, json.dumps([encode_base64(p) for p in offer.proof])],
+            [
+                log.name,
+                strip_note(fork.seen, log),
+                strip_note(fork.offered, log),
+                json.dumps([encode_base64(part) for part in fork.proof]),
+                verdict,
+            ],
         )
+
+
+def _check_start(seen_note: str, from_size: int | None, proof: Sequence[bytes]) -> None:
+    """Pass when a proof that is said to start at `from_size` starts where was looked last."""
+    if from_size is None:
+        return
+    seen_size = Checkpoint.parse(Note.parse(seen_note).text).size if seen_note else 0
+    if from_size != seen_size:
+        raise OtherSizeError(seen_size)
+    if from_size == 0 and proof:
+        raise ProofError("a proof from size 0 proves nothing and must be empty")
 
 
 def _find_fork(seen_note: str, offered: Checkpoint, proof: Sequence[bytes]) -> str | None:
@@ -159,6 +200,32 @@ class Witness:
         with self._pool.connection() as connection:
             return WitnessStore(connection).seen(self._log_verifier.name)
 
+    @property
+    def origin(self) -> str:
+        """The log's name."""
+        return self._log_verifier.name
+
+    def check_signature(self, note: str) -> None:
+        """Pass when the note is a checkpoint signed by the log.
+
+        Raises:
+            NoteError: it is not.
+        """
+        open_checkpoint(note, self._log_verifier)
+
+    def cosign(self, offer: Offer, *, from_size: int | None = None) -> str:
+        """The cosignature line on what is offered, once it is the last that was seen.
+
+        Raises:
+            NoteError: it is not a checkpoint signed by the log.
+            OtherSizeError: `from_size` is not the size seen last.
+            ProofError: it is 0, and yet there is a proof.
+            LogForkedError: it does not extend what was seen; both are kept as evidence.
+        """
+        with self._pool.connection() as connection:
+            WitnessStore(connection).extend(offer, self._log_verifier, from_size=from_size)
+        return cosign(offer.note, self._signer, self._clock_us() // 1_000_000)
+
     def pull_once(self, log: WitnessedLog, *, wait_s: float = 0.0) -> Checkpoint | None:
         """Show the log what was seen last, and cosign what it offers; none when it offers nothing.
 
@@ -172,10 +239,10 @@ class Witness:
         offer = log.pending(self._signer.name, seen_note, wait_s=wait_s)
         if offer is None:
             return None
-        with self._pool.connection() as connection:
-            checkpoint = WitnessStore(connection).extend(offer, self._log_verifier)
-        self._post(log, offer.note)
-        return checkpoint
+        line = self.cosign(offer)
+        text = Note.parse(offer.note).text
+        log.post_cosignature(f"{text}\n{line}")
+        return Checkpoint.parse(text)
 
     def run(self, log: WitnessedLog, stop: threading.Event) -> None:
         """Cosign until `stop` is set; whatever fails is logged and tried again."""
@@ -188,9 +255,15 @@ class Witness:
                 is_grave = isinstance(fault, LogForkedError | LogHaltedError)
                 report = _log.error if is_grave else _log.warning
                 report("no cosignature", fault=str(fault).strip())
+                self._tell(log, fault)
                 stop.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _post(self, log: WitnessedLog, note: str) -> None:
-        line = cosign(note, self._signer, self._clock_us() // 1_000_000)
-        log.post_cosignature(f"{Note.parse(note).text}\n{line}")
+    def _tell(self, log: WitnessedLog, fault: Exception) -> None:
+        """Put a fork before the log's auditors, who read what was reported."""
+        if not isinstance(fault, LogForkedError):
+            return
+        try:
+            log.report_equivocation(Equivocation(fault.seen, fault.offered, fault.proof).to_bytes())
+        except AuditError as cause:
+            _log.warning("fork not reported", fault=str(cause))

@@ -2,17 +2,21 @@
 
 The one rule: what a witness shows is compared with the database before it is offered anything. A
 checkpoint of the log's own key that the database cannot account for is kept as a claim, and the
-sequencer stops. Hospitals connect outbound only, so the log never calls a witness.
+sequencer stops. Witnesses that cannot be reached pull here; those that can are asked by `pusher`.
 """
 
 import threading
 from dataclasses import dataclass
 
+import psycopg
 from psycopg_pool import ConnectionPool
 
-from audit import store
-from audit.checkpoint import Checkpoint, add_cosignatures, open_checkpoint
-from audit.errors import NoteError, QuorumError
+from audit import claims, store
+from audit.add_checkpoint import Addition
+from audit.checkpoint import Checkpoint, WitnessPolicy, add_cosignatures, open_checkpoint
+from audit.claims import Claim
+from audit.equivocation import Equivocation, Verdict, strip_note
+from audit.errors import EvidenceError, NoteError, QuorumError
 from audit.hashes import TreeHashes
 from audit.merkle import consistency_proof
 from audit.note import Note, signature_line
@@ -46,6 +50,7 @@ class Witnessing:
         self._organisations = {
             witness.verifier.name: witness.organisation for witness in terms.witnesses.witnesses
         }
+        self._known = WitnessPolicy((*terms.witnesses.witnesses, *terms.guests), 0)
 
     def offer(self, witness: str, seen_note: str, *, wait_s: float) -> Offer | None:
         """The next checkpoint for a witness that saw `seen_note` last (empty: none yet).
@@ -86,16 +91,68 @@ class Witnessing:
     def _check_seen(self, seen_note: str) -> int:
         checkpoint = open_checkpoint(seen_note, self._terms.signer.verifier)
         with self._pool.connection() as connection:
-            fault = find_contradiction(connection, seen_note, self._terms.signer.verifier)
-            if fault is not None:
-                store.add_claim(connection, size=checkpoint.size, note=seen_note)
+            fault = self._keep_claim(connection, seen_note)
         if fault is not None:
             self._sequencer.halt(fault)
             raise LogHaltedError(fault)
         return checkpoint.size
 
-    def cosign(self, note: str) -> None:
+    def _keep_claim(self, connection: psycopg.Connection, note: str) -> str | None:
+        """Why the database cannot account for a checkpoint, which is kept then; none if it can."""
+        log = self._terms.signer.verifier
+        fault = find_contradiction(connection, note, log)
+        if fault is not None:
+            size = open_checkpoint(note, log).size
+            store.add_claim(connection, size=size, note=strip_note(note, log))
+        return fault
+
+    def report(self, equivocation: Equivocation, *, reporter: str) -> None:
+        """Keep two checkpoints that contradict each other, and sign nothing more.
+
+        Raises:
+            NoteError: one is not a checkpoint signed by this log.
+            EvidenceError: they do not contradict each other, or the database accounts for both.
+        """
+        log = self._terms.signer.verifier
+        verdict = equivocation.judge(log)
+        kept = Equivocation(
+            strip_note(equivocation.seen, log),
+            strip_note(equivocation.offered, log),
+            equivocation.proof,
+        )
+        with self._pool.connection() as connection:
+            faults = [self._keep_claim(connection, note) for note in (kept.seen, kept.offered)]
+            fault = next((fault for fault in faults if fault is not None), None)
+            if verdict is Verdict.CONSISTENT or fault is None:
+                connection.rollback()
+                raise EvidenceError(
+                    "no contradiction: this log holds both checkpoints, or the proof connects "
+                    "them; ask it for a consistency proof between them"
+                )
+            claims.add_claim(connection, kept, verdict=verdict, reporter=reporter)
+        self._sequencer.halt(fault)
+
+    def claims(self) -> list[Claim]:
+        """What members have reported, in the order it came."""
+        with self._pool.connection() as connection:
+            return claims.read_claims(connection)
+
+    def addition(self, old_size: int, size: int) -> Addition:
+        """The request that puts the checkpoint of `size` before a witness that saw `old_size`.
+
+        Raises:
+            UnknownEntryError: no checkpoint of this size is kept.
+        """
+        offer = self._make_offer(old_size, size)
+        return Addition(old_size, offer.proof, offer.note)
+
+    def cosign(self, note: str, *, by: str | None = None) -> None:
         """Keep the cosignatures of known witnesses on a checkpoint of this log.
+
+        Args:
+            note: The checkpoint's text with the cosignature lines.
+            by: The witness whose own word this is; that it cosigns shows that it agrees with the
+                database, so it counts as heard.
 
         Raises:
             UnknownEntryError: the log has not signed this checkpoint.
@@ -103,12 +160,12 @@ class Witnessing:
         """
         parsed = Note.parse(note)
         size = Checkpoint.parse(parsed.text).size
-        names = {cosignature.name for cosignature in self._terms.witnesses.cosignatures(note)}
-        if not names:
-            raise NoteError("the note carries no cosignature of a witness of this consortium")
+        names = {cosignature.name for cosignature in self._known.cosignatures(note)}
+        if not names or (by is not None and by not in names):
+            raise NoteError("the note carries no cosignature of the witness that is asked for")
         lines = {
             s.name: signature_line(s.name, s.key_id, s.content)
-            for witness in self._terms.witnesses.witnesses
+            for witness in self._known.witnesses
             for s in parsed.signatures
             if s.is_by(witness.verifier)
         }
@@ -116,6 +173,8 @@ class Witnessing:
             is_witnessed = self._keep(size, parsed.text, lines)
         if is_witnessed:
             self._sequencer.watermarks.advance(Mark.WITNESSED, size)
+        if by in self._organisations:
+            self._sequencer.hear(self._organisations[by])
 
     def _keep(self, size: int, text: str, lines: dict[str, str]) -> bool:
         """Store the lines; whether the checkpoint now has its quorum."""

@@ -20,6 +20,7 @@ from audit import store
 from audit.app import Parts
 from audit.checkpoint import WitnessKey, WitnessPolicy
 from audit.entry import Actor, Compliance, Place, sign_entry
+from audit.equivocation import Equivocation
 from audit.ids import RANDOM_BYTES, uuid7
 from audit.merkle import leaf_hash
 from audit.note import Algorithm, Signer, Verifier
@@ -193,6 +194,9 @@ class NearLog:
 
     def post_cosignature(self, note: str) -> None:
         self._parts.witnessing.cosign(note)
+
+    def report_equivocation(self, content: bytes) -> None:
+        self._parts.witnessing.report(Equivocation.parse(content), reporter="near")
 
 
 def write_consortium(folder: Path, consortium: Consortium) -> Path:

@@ -9,10 +9,12 @@ import pytest
 from audit_parties import HOSPITALS, Consortium, NearLog, now_us, running_log
 from psycopg import sql
 from psycopg_pool import ConnectionPool
+from witness_memory import witness_memory
 
-from audit import store, witness
+from audit import store
 from audit.app import Parts
 from audit.checkpoint import Checkpoint, cosign, open_checkpoint, sign_checkpoint
+from audit.equivocation import Equivocation
 from audit.errors import NoteError
 from audit.merkle import leaf_hash
 from audit.note import Note
@@ -37,16 +39,8 @@ def north() -> Consortium:
 @pytest.fixture
 def memory(dsn: str, postgres: str) -> Iterator[ConnectionPool]:
     """A database for the witnesses' memories, apart from the log's."""
-    name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"] + "_w"
-    database = sql.Identifier(name)
-    with psycopg.connect(postgres, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
-        other = psycopg.conninfo.make_conninfo(dsn, dbname=name)
-        with ConnectionPool(other, min_size=1, max_size=8, open=True) as pool:
-            with pool.connection() as connection:
-                witness.install(connection)
-            yield pool
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+    with witness_memory(dsn, postgres) as pool:
+        yield pool
 
 
 def witness_of(north: Consortium, memory: ConnectionPool, name: str = "anna") -> Witness:
@@ -144,8 +138,30 @@ def test_a_fork_is_refused_and_both_checkpoints_are_kept(dsn, north, memory, siz
             WitnessStore(connection).extend(fork, north.log.verifier)
         assert (fault.value.seen, fault.value.offered) == (seen, fork.note)
     with memory.connection() as connection:
-        assert WitnessStore(connection).forks(north.log.name) == [(seen, fork.note)]
+        assert WitnessStore(connection).forks(north.log.name) == [Equivocation(seen, fork.note)]
     assert anna.seen() == open_checkpoint(seen, north.log.verifier)
+
+
+def test_a_witness_that_is_shown_a_fork_reports_it_where_all_can_see(dsn, north, memory):
+    """The log shows its witness another tree than the one it stores and shows everybody else."""
+    anna = witness_of(north, memory)
+    stop = threading.Event()
+    with running_log(dsn, north.terms()) as parts:
+        parts.sequencer.submit(north.chain().several(5))
+        anna.pull_once(NearLog(parts))
+        fork = forked_offer(north, 5)
+
+        class TwoFaced(NearLog):
+            def pending(self, witness: str, seen_note: str, *, wait_s: float) -> Offer | None:
+                return fork
+
+            def report_equivocation(self, content: bytes) -> None:
+                super().report_equivocation(content)
+                stop.set()
+
+        anna.run(TwoFaced(parts), stop)
+        assert [claim.equivocation.offered for claim in parts.witnessing.claims()] == [fork.note]
+        assert parts.sequencer.halted is not None
 
 
 def test_a_checkpoint_of_another_key_is_no_checkpoint(dsn, north, memory):
