@@ -34,6 +34,7 @@ from audit.log import Log
 from audit.membership import Membership
 from audit.note import Verifier
 from audit.parties import parties_of
+from audit.payload_intake import PayloadIntake
 from audit.projection import Projector
 from audit.pushback import Pushback, Room
 from audit.pusher import HttpsDoor, Pusher, door_context
@@ -226,6 +227,7 @@ def run_parts(pool: ConnectionPool, terms: Terms, *, consortium: bytes) -> Itera
                 intake=Intake(sequencer, terms, Pushback(Room(), time.monotonic)),
                 sequencer=sequencer,
                 witnessing=Witnessing(pool, terms, sequencer=sequencer, hashes=hashes),
+                payloads=PayloadIntake(pool.connection, terms.producers, terms.clock_us),
                 consortium=consortium,
             )
     finally:

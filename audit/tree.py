@@ -115,6 +115,22 @@ def _lock(connection: psycopg.Connection) -> None:
         )
 
 
+def is_kept(connection: psycopg.Connection) -> bool:
+    """Whether a sequencer holds this database now, in whatever process."""
+    row = connection.execute(
+        """
+        SELECT EXISTS (
+            SELECT FROM pg_locks
+            WHERE locktype = 'advisory' AND granted AND objsubid = 1
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND (classid::bigint << 32) | objid::bigint = %s
+        )
+        """,
+        [_LOCK],
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def unlock(connection: psycopg.Connection) -> None:
     """Let another sequencer have the database; nothing happens where it was not held."""
     with connection.transaction():

@@ -1,5 +1,6 @@
 """A desk over a real log in a real database, with a consortium's story in it, for tests to ask."""
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,8 +47,6 @@ def write_desk_files(folder: Path, story: Story, dsn: str, **desk: Any) -> DeskS
 
 
 def new_key(path: Path, role: Role = Role.AUDITOR, expires_us: int | None = None) -> str:
-    import secrets
-
     return make_key(
         path, role, organisation=ORGANISATION, expires_us=expires_us, random=secrets.token_bytes
     )
@@ -84,7 +83,7 @@ class Opened:
     def settle(self) -> None:
         """Wait until all that was said has been delivered and projected."""
         watermarks = self.parts.sequencer.watermarks
-        wait_until(lambda: self._is_delivered())
+        wait_until(self._is_delivered)
         size = watermarks.size(Mark.SIGNED)
         wait_until(lambda: watermarks.size(Mark.PROJECTED) >= size)
 

@@ -11,6 +11,7 @@ from psycopg_pool import ConnectionPool
 from audit.desk.doors import Doors
 from audit.desk.reading import Reading
 from audit.desk.recorder import Recorder
+from audit.desk.records import Records
 from audit.parties import Party
 from audit.trust import Trust
 
@@ -24,6 +25,8 @@ class Desk:
     reading: Reading
     """Checkpoints and proofs."""
     recorder: Recorder
+    records: Records
+    """Payloads: holds, disposal, erasure."""
     doors: Doors
     """Who is let in."""
     trust: Trust

@@ -26,10 +26,23 @@ TextInPath = Annotated[str, Path(min_length=1, max_length=200, pattern=_TEXT)]
 DigestInPath = Annotated[str, Path(pattern=_DIGEST)]
 
 
-class Filters(BaseModel):
-    """What a search of events may be narrowed by, and which page of it is wanted."""
+class Question(BaseModel):
+    """The parameters of a query; none that is not named here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Moments(Question):
+    """Which page is wanted."""
+
+    after: int = Field(
+        -1, ge=-1, le=MAX_INTEGER, description="Entries beyond this index: a page's `next_after`."
+    )
+    limit: int = Field(100, ge=1, le=500, description="Entries of one page.")
+
+
+class Filters(Moments):
+    """What a search of events may be narrowed by, and which page of it is wanted."""
 
     type: Text | None = Field(
         None, description="A type, or the beginning of some: `privacy.`.", examples=["plan.voted"]
@@ -44,17 +57,33 @@ class Filters(BaseModel):
         None, description="Success, minor, serious or major failure."
     )
     model: Digest | None = Field(None, description="Digest of a model that is named anywhere.")
+    site: Text | None = Field(None, description="Name of a hospital that is named anywhere.")
     since_us: Number | None = Field(None, description="Microseconds since 1970 UTC, inclusive.")
     until_us: Number | None = Field(None, description="Microseconds since 1970 UTC, exclusive.")
-    after: int = Field(
-        -1, ge=-1, le=MAX_INTEGER, description="Entries beyond this index: a page's `next_after`."
-    )
-    limit: int = Field(100, ge=1, le=500, description="Entries of one page.")
 
     @property
     def search(self) -> Search:
         """The search that the filters describe."""
         return Search(**self.model_dump(exclude={"after", "limit"}))
+
+
+class Between(Question):
+    """Two sizes of the log."""
+
+    old: Number
+    new: Number
+
+
+class OfPlan(Question):
+    """One plan, or all."""
+
+    plan_id: Text | None = None
+
+
+class OfRun(Question):
+    """One run, or all."""
+
+    run_id: Text | None = None
 
 
 def only_known_parameters(request: Request) -> None:

@@ -32,6 +32,8 @@ class Standing:
     note: str
     size: int
     is_witnessed: bool
+    witnessed_size: int
+    """Entries under the last checkpoint that the quorum has cosigned; each is proven under it."""
 
 
 class Reading:
@@ -59,12 +61,13 @@ class Reading:
     def standing_in(self, connection: Connection, reach: int = 0) -> Standing:
         """The same, by what this connection's transaction sees."""
         witnessed = store.latest_witnessed(connection)
-        if witnessed is not None and witnessed[0] >= max(reach, 1):
-            return self._stand(connection, witnessed, is_witnessed=True)
+        covered = witnessed[0] if witnessed else 0
+        if witnessed is not None and covered >= max(reach, 1):
+            return self._stand(connection, witnessed, covered)
         latest = store.latest_checkpoint(connection)
         if latest is None or latest[0] < reach:
             raise UnknownEntryError(f"the log has signed no checkpoint over {reach} entries yet")
-        return self._stand(connection, latest, is_witnessed=latest == witnessed)
+        return self._stand(connection, latest, covered)
 
     def entry(self, name: str) -> tuple[int, Entry]:
         """Index and entry, by index or event id.
@@ -72,17 +75,16 @@ class Reading:
         Raises:
             UnknownEntryError: the log holds no such entry.
         """
-        if _INDEX.fullmatch(name):
-            index = int(name)
-            with self._pool.connection() as connection:
-                found = store.entries(connection, start=index, end=index + 1)
-            if found:
-                return index, Entry.parse(found[0])
-        elif _EVENT_ID.fullmatch(name):
-            with self._pool.connection() as connection:
-                by_id = store.find_events(connection, [name])
-            if name in by_id:
-                return by_id[name][0], Entry.parse(by_id[name][1])
+        with self._pool.connection() as connection:
+            if _INDEX.fullmatch(name):
+                index = int(name)
+            elif _EVENT_ID.fullmatch(name):
+                index = store.find_events(connection, [name]).get(name, (-1, b""))[0]
+            else:
+                index = -1
+            found = store.entries(connection, start=index, end=index + 1)
+        if found:
+            return index, Entry.parse(found[0])
         raise UnknownEntryError("the log holds no entry of this index or event id")
 
     def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
@@ -112,8 +114,7 @@ class Reading:
             raise UnknownEntryError(f"no proof from {old} to {new} entries; the log has {size}")
         return consistency_proof(old, new, self._hashes.read)
 
-    def _stand(
-        self, connection: Connection, found: tuple[int, str], *, is_witnessed: bool
-    ) -> Standing:
+    def _stand(self, connection: Connection, found: tuple[int, str], covered: int) -> Standing:
         note = add_cosignatures(found[1], store.cosignatures(connection, found[0]))
-        return Standing(note, open_checkpoint(note, self._verifier).size, is_witnessed)
+        size = open_checkpoint(note, self._verifier).size
+        return Standing(note, size, is_witnessed=size == covered, witnessed_size=covered)

@@ -37,6 +37,8 @@ class Search:
     outcome: int | None = None
     model: str | None = None
     """Digest of a model that the entry names anywhere."""
+    site: str | None = None
+    """A hospital that the entry names anywhere."""
     since_us: int | None = None
     until_us: int | None = None
     """Exclusive."""
@@ -66,6 +68,42 @@ class Fact:
     run_id: str | None
     round: int | None
     body: dict[str, Any]
+
+    def text(self, name: str) -> str | None:
+        """A text in the body; none where there is none of this name, as in a body of another form.
+
+        What a producer signed need not be of its kind; an answer shows what can be read of it.
+        """
+        value = self.body.get(name)
+        return value if isinstance(value, str) else None
+
+    def number(self, name: str) -> int | None:
+        """An integer in the body, or none."""
+        value = self.body.get(name)
+        return value if type(value) is int else None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The texts of a list in the body, or nothing."""
+        value = self.body.get(name)
+        return (
+            tuple(part for part in value if isinstance(part, str))
+            if isinstance(value, list)
+            else ()
+        )
+
+    def objects(self, name: str) -> tuple[dict[str, Any], ...]:
+        """The objects of a list in the body, or nothing."""
+        value = self.body.get(name)
+        return (
+            tuple(part for part in value if isinstance(part, dict))
+            if isinstance(value, list)
+            else ()
+        )
+
+    def inner(self, name: str) -> dict[str, Any]:
+        """An object in the body, empty where there is none."""
+        value = self.body.get(name)
+        return value if isinstance(value, dict) else {}
 
 
 def find(connection: Connection, wanted: Search, *, after: int = -1, limit: int = 100) -> Page:
@@ -147,6 +185,7 @@ _CONDITIONS: dict[str, LiteralString] = {
     "organisation": "e.organisation = %(organisation)s",
     "outcome": "e.outcome = %(outcome)s",
     "model": "e.models @> ARRAY[%(model)s::text]",
+    "site": "e.sites @> ARRAY[%(site)s::text]",
     "since_us": "e.time_us >= %(since_us)s",
     "until_us": "e.time_us < %(until_us)s",
 }

@@ -26,6 +26,8 @@ from audit.desk.doors import Doors
 from audit.desk.oidc import IdentityProvider
 from audit.desk.reading import Reading
 from audit.desk.recorder import Recorder
+from audit.desk.records import Records
+from audit.desk.records_policy import SHIPPED, RetentionPolicy
 from audit.desk.settings import DeskSettings
 from audit.errors import AuditError
 from audit.journal import start_journal
@@ -94,10 +96,13 @@ def open_desk(settings: DeskSettings, pool: ConnectionPool) -> Desk:
     oidc = settings.desk.oidc
     provider = IdentityProvider(oidc, pseudonym_key(settings.audit.state)) if oidc else None
     outbox = Outbox(_event_signer(settings, trust), now_us, secrets.token_bytes, trust.log.name)
+    recorder = Recorder(pool.connection, outbox)
+    policy = RetentionPolicy.read(settings.desk.retention or SHIPPED)
     return Desk(
         pool=pool,
         reading=Reading(pool, trust.log),
-        recorder=Recorder(pool.connection, outbox),
+        recorder=recorder,
+        records=Records(pool, recorder, policy, now_us),
         doors=Doors(KeyRing(settings.desk.keys, now_us), provider, now_us),
         trust=trust,
         parties=parties_of(consortium),

@@ -25,6 +25,8 @@ class CheckpointShape(Shape):
     size: int
     is_witnessed: bool
     """Whether the quorum of organisations has cosigned it."""
+    witnessed_size: int
+    """Entries under the last one that it has cosigned: their proofs are given under that one."""
 
 
 class Answer(Shape):
@@ -45,6 +47,25 @@ class EntryShape(Shape):
     """The entry as its producer signed it; its canonical bytes are those the leaf hash covers."""
     proof: str
     """Path of its tlog-proof."""
+
+
+class EntryAnswer(Answer):
+    """One entry, with all that proves it."""
+
+    found: EntryShape
+    content: str
+    """The canonical bytes, in base64: SHA-256 of a zero byte and these is the leaf hash."""
+    inclusion: tuple[str, ...]
+    """RFC 6962 inclusion proof under the checkpoint, from the leaf up, each in base64."""
+
+
+class ConsistencyAnswer(Shape):
+    """The proof that one tree extends another."""
+
+    old: int
+    new: int
+    proof: tuple[str, ...]
+    """RFC 6962 consistency proof, each hash in base64."""
 
 
 class EventsAnswer(Answer):

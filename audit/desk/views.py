@@ -5,13 +5,64 @@ does not cover.
 """
 
 import json
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from audit.desk import search
 from audit.desk.desk import Desk
 from audit.desk.reading import Standing
-from audit.desk.search import Search
-from audit.desk.shapes import CheckpointShape, EntryShape, EventsAnswer
+from audit.desk.search import Connection, Search
+from audit.desk.shapes import (
+    Answer,
+    CheckpointShape,
+    ConsistencyAnswer,
+    EntryAnswer,
+    EntryShape,
+    EventsAnswer,
+)
 from audit.entry import Entry
+from audit.projection import projected_size
+
+Told = TypeVar("Told", bound=Answer)
+
+
+def answer(
+    desk: Desk, shape: type[Told], question: Callable[[Connection], Mapping[str, Any]]
+) -> Told:
+    """What `question` finds in one state of the log, as `shape`, under its checkpoint."""
+    with desk.pool.connection() as connection, search.snapshot(connection):
+        scanned_to = projected_size(connection)
+        found = question(connection)
+        standing = desk.reading.standing_in(connection, scanned_to)
+    return shape(checkpoint=checkpoint_shape(standing), scanned_to=scanned_to, **found)
+
+
+def entry(desk: Desk, name: str) -> EntryAnswer:
+    """One entry by index or event id, with its proof.
+
+    Raises:
+        UnknownEntryError: the log holds no such entry.
+    """
+    index, found = desk.reading.entry(name)
+    standing = desk.reading.standing(index + 1)
+    return EntryAnswer(
+        checkpoint=checkpoint_shape(standing),
+        scanned_to=index + 1,
+        found=entry_shape(index, found),
+        content=_text(found.content),
+        inclusion=tuple(map(_text, desk.reading.inclusion(index, standing.size))),
+    )
+
+
+def consistency(desk: Desk, old: int, new: int) -> ConsistencyAnswer:
+    """The proof that the tree of `new` entries extends that of `old`.
+
+    Raises:
+        UnknownEntryError: the log is shorter, or the sizes are the wrong way round.
+    """
+    proof = desk.reading.consistency(old, new)
+    return ConsistencyAnswer(old=old, new=new, proof=tuple(map(_text, proof)))
 
 
 def events(desk: Desk, wanted: Search, *, after: int, limit: int) -> EventsAnswer:
@@ -40,5 +91,12 @@ def entry_shape(index: int, entry: Entry) -> EntryShape:
 def checkpoint_shape(standing: Standing) -> CheckpointShape:
     """A checkpoint as answers show it."""
     return CheckpointShape(
-        note=standing.note, size=standing.size, is_witnessed=standing.is_witnessed
+        note=standing.note,
+        size=standing.size,
+        is_witnessed=standing.is_witnessed,
+        witnessed_size=standing.witnessed_size,
     )
+
+
+def _text(content: bytes) -> str:
+    return b64encode(content).decode()

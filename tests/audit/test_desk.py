@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from audit_story import approved
+from audit_story import whole_story
 from desk_parties import ORGANISATION, Opened, opened_desk
 
 
 @pytest.fixture
 def opened(dsn: str, tmp_path: Path) -> Iterator[Opened]:
-    with opened_desk(dsn, approved(), tmp_path) as desk:
+    with opened_desk(dsn, whole_story(), tmp_path) as desk:
         yield desk
 
 
