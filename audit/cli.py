@@ -16,8 +16,9 @@ from audit.client import LogClient
 from audit.errors import AuditError
 from audit.export import export_evidence
 from audit.keys import create_key, create_witness_key
-from audit.membership import Membership
+from audit.membership import read_trust
 from audit.settings import ClientSettings, SettingsError, exit_code_of, read_settings, read_text
+from audit.trust import Trust
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: status, evidence, keys.")
 
@@ -39,7 +40,7 @@ def export(
     with _plain_faults():
         settings = read_settings(config, ClientSettings)
         consortium = read_text(settings.consortium, "consortium").encode()
-        membership = Membership.read(settings.consortium)
+        membership = read_trust(settings.consortium)
         with _connect(settings, membership, url) as client:
             size = export_evidence(client, out, consortium=consortium, log_verifier=membership.log)
     Console().print(f"{size} entries in {out}; verify with: python -m audit verify {out}")
@@ -50,7 +51,7 @@ def status(config: Config, url: Url = None) -> None:
     """Show how far the log has got and what holds it up."""
     with _plain_faults():
         settings = read_settings(config, ClientSettings)
-        membership = Membership.read(settings.consortium)
+        membership = read_trust(settings.consortium)
         with _connect(settings, membership, url) as client:
             client.checkpoint()
             health = client.health()
@@ -80,7 +81,7 @@ def witness_keygen(
         typer.echo(create_witness_key(file, name))
 
 
-def _connect(settings: ClientSettings, membership: Membership, url: str | None) -> LogClient:
+def _connect(settings: ClientSettings, membership: Trust, url: str | None) -> LogClient:
     address = url or settings.url
     return LogClient(address, settings.tls, membership.log, membership.witnesses)
 

@@ -31,7 +31,7 @@ from audit.intake import Intake
 from audit.journal import start_journal
 from audit.keys import load_signer
 from audit.log import Log
-from audit.membership import Membership
+from audit.membership import read_trust
 from audit.note import Verifier
 from audit.parties import parties_of
 from audit.payload_intake import PayloadIntake
@@ -50,6 +50,7 @@ from audit.settings import (
     split_address,
 )
 from audit.terms import Terms
+from audit.trust import Trust
 from audit.watermarks import Watermarks
 from audit.witnessing import Witnessing
 
@@ -100,6 +101,8 @@ def serve(settings: AuditSettings) -> None:
             timeout_graceful_shutdown=_GRACE_S,
             http=CertifiedProtocol,
             ws="none",
+            proxy_headers=False,
+            server_header=False,
             **context,  # type: ignore[arg-type]  # TLS settings by their names
         )
         _log.info("audit service listens", address=settings.audit.listen)
@@ -114,7 +117,7 @@ def read_terms(settings: AuditSettings) -> Terms:
         SettingsError: the key is not that of the consortium's log.
         KeyFileError: it cannot be read.
     """
-    membership = Membership.read(settings.consortium)
+    membership = read_trust(settings.consortium)
     signer = load_signer(settings.keys.log)
     if signer.verifier != membership.log:
         raise SettingsError(
@@ -134,7 +137,7 @@ def read_terms(settings: AuditSettings) -> Terms:
     )
 
 
-def _guests(settings: AuditSettings, membership: Membership) -> tuple[WitnessKey, ...]:
+def _guests(settings: AuditSettings, membership: Trust) -> tuple[WitnessKey, ...]:
     """The witnesses that are asked to cosign and that the consortium file does not name."""
     try:
         asked = [WitnessKey.from_vkey(w.organisation, w.vkey) for w in settings.witnesses]

@@ -1,4 +1,4 @@
-"""What a checker trusts: the consortium's keys, as bytes agreed out of band.
+"""Trust: a consortium's keys, witnesses and rule, as bytes agreed out of band.
 
 The consortium file is canonical JSON that other people define; only the few members that name keys,
 organisations, quorum and rule are read here. The one rule: a key belongs to one member.
@@ -36,6 +36,11 @@ class Trust:
     """The member's role by its name."""
     rule: Rule
 
+    @property
+    def writers(self) -> Mapping[str, str]:
+        """The key name that each member writes with, by the member's name."""
+        return {name: key for key, name in self.members.items()}
+
     @classmethod
     def parse(cls, content: bytes) -> Self:
         """The trust that a consortium file spells.
@@ -44,14 +49,20 @@ class Trust:
             EvidenceError: the bytes do not name log, members, witnesses and rule.
         """
         try:
-            return cls._from_json(parse_canonical(content))
+            return cls.from_json(parse_canonical(content))
         except (AuditError, KeyError, TypeError, ValueError) as cause:
             raise EvidenceError(
                 f"the consortium file cannot be read: {type(cause).__name__}: {cause}"
             ) from cause
 
     @classmethod
-    def _from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The trust that a consortium's JSON object spells.
+
+        Raises:
+            NoteError: a key is malformed.
+            LookupError, TypeError, ValueError: a member is missing or of another kind.
+        """
         members = value["members"]
         keys = {str(m["name"]): Verifier.from_vkey(m["event_vkey"]) for m in members}
         producers = {key.name: key for key in keys.values()}
@@ -60,7 +71,7 @@ class Trust:
         witnesses = tuple(
             WitnessKey.from_vkey(str(m["organisation"]), m["witness_vkey"])
             for m in members
-            if m["witness_vkey"]
+            if m.get("witness_vkey")
         )
         if len({witness.verifier.public_key for witness in witnesses}) != len(witnesses):
             raise ValueError("two members share a witness key")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.client import LogClient
-from audit.membership import Membership
+from audit.membership import read_trust
 from audit.settings import ClientSettings, read_settings
 from deploy.acts import Act, Acts
 from deploy.demo_company import Company, party_command
@@ -215,7 +215,7 @@ def _delta(patients: int) -> str:
 def _wait_for_plan(cast: Cast, plan: Plan) -> None:
     """Until a hospital finds the plan in the log."""
     settings = read_settings(cast.stage.hospitals[0].config, ClientSettings)
-    membership = Membership.read(settings.consortium)
+    membership = read_trust(settings.consortium)
     deadline = time.monotonic() + _PATIENCE_S
     with LogClient(settings.url, settings.tls, membership.log, membership.witnesses) as log:
         while not log.events(type=Kind.PLAN_PROPOSED, plan_id=plan.id):

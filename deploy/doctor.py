@@ -23,7 +23,7 @@ from cryptography import x509
 
 from audit.errors import AuditError
 from audit.keys import load_signer
-from audit.membership import Membership
+from audit.membership import read_trust
 from audit.settings import AuditSettings, SettingsError, read_settings
 from deploy.processes import audit_household, centre_household, check_ports, is_up, node_household
 
@@ -127,7 +127,7 @@ def _certificates(settings: Any) -> Iterator[Finding]:
 def _consortium(settings: Any) -> Iterator[Finding]:
     """The membership record can be read, and knows this party's key."""
     try:
-        membership = Membership.read(settings.consortium)
+        membership = read_trust(settings.consortium)
         signer = load_signer(_own_key(settings))
     except (SettingsError, AuditError) as fault:
         yield Finding("consortium", str(fault))

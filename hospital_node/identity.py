@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.keys import load_signer
-from audit.membership import Membership
 from audit.note import Signer
 from audit.settings import read_text
+from audit.trust import Trust
 from hospital_node.errors import ConfigurationError
 from hospital_node.settings import NodeSettings
 from protocol.consortium import Consortium
@@ -18,7 +18,7 @@ class Identity:
     """This hospital in its consortium."""
 
     consortium: Consortium
-    membership: Membership
+    membership: Trust
     """The same consortium's keys, as the log's software reads them."""
     signer: Signer
     """Signs this hospital's events."""
@@ -38,7 +38,7 @@ def read_identity(settings: NodeSettings) -> Identity:
         raise ConfigurationError(f"site.name {settings.site.name} is not in the consortium file")
     if member.event_vkey != signer.vkey:
         raise ConfigurationError("keys.event is not the key the consortium knows this site by")
-    return Identity(consortium, Membership.from_json(consortium.to_json()), signer)
+    return Identity(consortium, Trust.from_json(consortium.to_json()), signer)
 
 
 def _read_consortium(path: Path) -> Consortium:

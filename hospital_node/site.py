@@ -12,8 +12,8 @@ from typing import Self
 from psycopg_pool import ConnectionPool
 
 from audit.client import LogClient
-from audit.membership import Membership
 from audit.outbox import Outbox
+from audit.trust import Trust
 from hospital_node import database
 from hospital_node.clock import now_us
 from hospital_node.database import Connection
@@ -33,7 +33,7 @@ class Site:
 
     settings: NodeSettings
     consortium: Consortium
-    membership: Membership
+    membership: Trust
     pool: ConnectionPool[Connection]
     outbox: Outbox
     """Signs this hospital's events and keeps them until the consortium's log has them."""

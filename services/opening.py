@@ -11,11 +11,11 @@ from pathlib import Path
 
 from audit.client import LogClient
 from audit.keys import load_signer
-from audit.membership import Membership
 from audit.outbox import Outbox
 from audit.receipts import Receipts
 from audit.relay import Relay
 from audit.settings import read_text
+from audit.trust import Trust
 from protocol.consortium import Consortium
 from protocol.errors import RecordError
 from services import database
@@ -47,7 +47,7 @@ def open_centre(settings: CentreSettings) -> Iterator[Centre]:
     if consortium.centre.event_vkey != signer.vkey:
         raise ConfigurationError("keys.event is not the key the consortium knows this centre by")
     database.prepare(settings.database.dsn)
-    membership = Membership.from_json(consortium.to_json())
+    membership = Trust.from_json(consortium.to_json())
     with (
         database.open_pool(settings.database.dsn) as pool,
         LogClient(settings.audit.url, settings.tls, membership.log, membership.witnesses) as log,

@@ -21,9 +21,9 @@ from audit.desk.callers import Role
 from audit.desk.desk import Desk
 from audit.desk.service import now_us, open_desk
 from audit.desk.settings import DeskSettings
-from audit.membership import Membership
 from audit.service import run_parts, run_relay
 from audit.terms import Terms
+from audit.trust import Trust
 from audit.watermarks import Mark
 
 ORGANISATION = "Supervisory Authority"
@@ -116,7 +116,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def terms_of(story: Story, clock_us: Callable[[], int] = now_us) -> Terms:
-    membership = Membership.from_json(story.consortium.to_json())
+    membership = Trust.from_json(story.consortium.to_json())
     return Terms(
         signer=story.log,
         producers=membership.producers,
