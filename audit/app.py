@@ -16,6 +16,8 @@ from typing import Annotated, Any
 import anyio.to_thread
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from audit import equivocation_app, intake_app
 from audit.checkpoint import Checkpoint
@@ -169,12 +171,19 @@ def get_evidence(behind: Behind, finish: BackgroundTasks) -> FileResponse:
     return FileResponse(path, filename=path.name, media_type="application/x-tar")
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_app(parts: Parts) -> Starlette:
     """The application over these parts; starting and stopping them is the caller's."""
-    app = FastAPI(title="Wardround audit log", docs_url=None, redoc_url=None, lifespan=_lifespan)
+    answers = dict.fromkeys(ANSWERED, _answer)
+    routes = [*intake_app.ROUTES, Mount("/", _readers(parts))]
+    app = Starlette(routes=routes, exception_handlers=answers, lifespan=_lifespan)
+    app.state.parts = parts
+    return app
+
+
+def _readers(parts: Parts) -> FastAPI:
+    app = FastAPI(title="Wardround audit log", docs_url=None, redoc_url=None)
     app.state.parts = parts
     app.include_router(router)
-    app.include_router(intake_app.router)
     app.include_router(equivocation_app.router)
     for kind in ANSWERED:
         app.add_exception_handler(kind, _answer)
@@ -182,7 +191,7 @@ def create_app(parts: Parts) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(_: Starlette) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
     yield
 

@@ -8,16 +8,24 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Annotated, Literal, TypeVar
+from contextlib import suppress
+from typing import TypeVar
 
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from audit.entry import MAX_ENTRY_BYTES
 from audit.intake import Intake
 from audit.log import Log
-from audit.refusal import EntryRefusedError, LogUnavailableError, Refusal, WrongContentError
+from audit.refusal import (
+    EntryRefusedError,
+    LogUnavailableError,
+    QuestionError,
+    Refusal,
+    WrongContentError,
+)
 from audit.sequencer import MAX_SUBMISSION
 from audit.tiles import decode_bundle
 
@@ -31,14 +39,13 @@ nobody else's answer waits behind them."""
 _LONGEST_S = 10.0
 """How long entries may be on their way before their caller is told to ask again."""
 
-Wait = Literal["integrated", "witnessed"] | None
-WaitSeconds = Annotated[float, Query(ge=0, le=60)]
+_WITNESSED_S = 30.0
+"""How long a caller waits for the quorum who does not say for how long."""
+
 Outcome = TypeVar("Outcome")
-router = APIRouter()
 
 
-@router.post("/v1/events", status_code=202, response_class=Response)
-async def post_event(request: Request, wait: Wait = None, wait_s: WaitSeconds = 30.0) -> Response:
+async def post_event(request: Request) -> Response:
     """Take one entry: its canonical bytes, as signed.
 
     202 with a signed receipt; `wait=integrated`: 200 with its index, once it is durable and under a
@@ -46,11 +53,10 @@ async def post_event(request: Request, wait: Wait = None, wait_s: WaitSeconds = 
     """
     _check_kind(request, "application/json")
     content = await read_body(request, MAX_ENTRY_BYTES)
-    return await _take(request, [content], wait, wait_s=wait_s)
+    return await _take(request, [content])
 
 
-@router.post("/v1/events:batch", status_code=202, response_class=Response)
-async def post_events(request: Request, wait: Wait = None, wait_s: WaitSeconds = 30.0) -> Response:
+async def post_events(request: Request) -> Response:
     """Take entries, all or none; the body is an entry bundle (C2SP tlog-tiles)."""
     _check_kind(request, "application/octet-stream")
     contents = decode_bundle(await read_body(request, MAX_BODY_BYTES))
@@ -59,7 +65,15 @@ async def post_events(request: Request, wait: Wait = None, wait_s: WaitSeconds =
             Refusal.TOO_MANY,
             f"{len(contents)} entries in one submission; expected 1 to {MAX_SUBMISSION}",
         )
-    return await _take(request, contents, wait, wait_s=wait_s)
+    return await _take(request, contents)
+
+
+ROUTES = (
+    Route("/v1/events", post_event, methods=["POST"]),
+    Route("/v1/events:batch", post_events, methods=["POST"]),
+)
+"""Plain routes: what a framework would look at between socket and function costs as much as the
+signature check, for every event."""
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
@@ -78,9 +92,8 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def _take(
-    request: Request, contents: Sequence[bytes], wait: Wait, *, wait_s: float
-) -> Response:
+async def _take(request: Request, contents: Sequence[bytes]) -> Response:
+    wait, wait_s = _degree(request)
     intake: Intake = request.app.state.parts.intake
     writer: str | None = getattr(request.state, "peer", None)
     if len(contents) <= _IN_LINE:
@@ -100,9 +113,18 @@ async def _take(
 
 
 async def _outcome(future: "Future[Outcome]") -> Outcome:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    def tell(_: object) -> None:
+        with suppress(RuntimeError):  # the process stops, and its loop has gone before
+            loop.call_soon_threadsafe(told.set)
+
+    future.add_done_callback(tell)
     try:
         async with asyncio.timeout(_LONGEST_S):
-            return await asyncio.wrap_future(future)
+            await told.wait()
+        return future.result()
     except TimeoutError as cause:
         raise LogUnavailableError(
             f"not integrated within {_LONGEST_S:g} s; submit the same entries again"
@@ -117,6 +139,22 @@ def _proofs(log: Log, indices: list[int], wait_s: float) -> list[str]:
         log.witnessed_proof(str(index), wait_s=max(0.0, deadline - time.monotonic()))
         for index in indices
     ]
+
+
+def _degree(request: Request) -> tuple[str | None, float]:
+    """What the caller waits for, and for how long.
+
+    Raises:
+        QuestionError: the query says something else.
+    """
+    wait = request.query_params.get("wait")
+    try:
+        wait_s = float(request.query_params.get("wait_s", _WITNESSED_S))
+    except ValueError:
+        wait_s = -1.0
+    if wait not in {None, "integrated", "witnessed"} or not 0 <= wait_s <= 60:
+        raise QuestionError("wait is integrated or witnessed, wait_s a number from 0 to 60")
+    return wait, wait_s
 
 
 def _check_kind(request: Request, expected: str) -> None:
