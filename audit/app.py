@@ -19,13 +19,14 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from audit import equivocation_app, intake_app
+from audit import equivocation_app, intake_app, payload_app
 from audit.checkpoint import Checkpoint
 from audit.errors import NoteError
 from audit.evidence import write_evidence
 from audit.intake import Intake
 from audit.log import Log
 from audit.note import MAX_NOTE_CHARACTERS, Note
+from audit.payload_intake import PayloadIntake
 from audit.problems import ANSWERED, headers_of, to_problem
 from audit.projection import Filter
 from audit.sequencer import Sequencer
@@ -49,6 +50,7 @@ class Parts:
     intake: Intake
     sequencer: Sequencer
     witnessing: Witnessing
+    payloads: PayloadIntake
     consortium: bytes
     """The consortium file, which goes with every export."""
 
@@ -185,6 +187,7 @@ def _readers(parts: Parts) -> FastAPI:
     app.state.parts = parts
     app.include_router(router)
     app.include_router(equivocation_app.router)
+    app.include_router(payload_app.router)
     for kind in ANSWERED:
         app.add_exception_handler(kind, _answer)
     return app
