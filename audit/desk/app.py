@@ -12,12 +12,20 @@ from audit.desk import problems
 from audit.desk.desk import Desk
 from audit.desk.questions import only_known_parameters
 from audit.desk.recording import Application, Message, Receive, Recording, Send
-from audit.desk.routes import queries
+from audit.desk.routes import fhir, queries
 
-OPEN_PATHS = ("/v1/openapi.json",)
-"""Beginnings of paths that need no credentials: the description of the API."""
+OPEN_PATHS = (
+    "/v1/openapi.json",
+    "/fhir/metadata",
+    "/fhir/CodeSystem/",
+    "/fhir/StructureDefinition/",
+)
+"""Beginnings of paths that need no credentials: descriptions of the API and of its terms."""
 
 ROUTERS: tuple[APIRouter, ...] = (queries.router,)
+
+LENIENT_ROUTERS: tuple[APIRouter, ...] = (fhir.router, fhir.public)
+"""Those that judge unknown parameters by rules of their own."""
 
 _HEADERS = {
     b"cache-control": b"no-store",
@@ -58,6 +66,8 @@ def create_routes(desk: Desk) -> FastAPI:
     app.state.desk = desk
     for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
+    for router in LENIENT_ROUTERS:
+        app.include_router(router)
     problems.install(app)
     return app
 
