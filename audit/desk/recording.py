@@ -64,7 +64,10 @@ class _Conversation:
         )
         content = self.body.digest() if self.size_bytes else b""
         return Call(
-            f"{self.scope['method']} {route}", digest_parameters(path, query, content), status
+            f"{self.scope['method']} {route}",
+            digest_parameters(path, query, content),
+            status,
+            exported=self.scope["state"].get("exported", {}),
         )
 
 

@@ -42,6 +42,8 @@ class Call:
     parameters: str
     """`digest_parameters` of what was asked."""
     status: int
+    exported: Mapping[str, Any] = field(default_factory=dict)
+    """What left as a file, where something did: its digest, format, count and checkpoint's size."""
 
 
 def digest_parameters(
@@ -62,6 +64,7 @@ def digest_parameters(
 def call_made(call: Call, caller: Caller) -> DeskEvent:
     """Somebody asked and was answered."""
     body = {
+        **call.exported,
         "parameters": call.parameters,
         "route": call.route,
         "status": call.status,
