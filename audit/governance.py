@@ -4,12 +4,11 @@ Works on the bodies of events as plain objects, and re-takes each decision from 
 it. The one rule: a claim counts only when its own producer signed it, under its own name.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.canonical import canonical_json
+from audit.acceptance import Acceptance, digest_of
 from audit.entry import Entry
 from audit.findings import RoundSummary
 from audit.trust import Trust
@@ -21,7 +20,17 @@ RoundKey = tuple[str, int]
 
 def body_digest(body: Body) -> str:
     """The digest by which other events name a body: `sha256:` and 64 hex digits."""
-    return "sha256:" + hashlib.sha256(canonical_json(body)).hexdigest()
+    return digest_of(body)
+
+
+_OF_THE_CENTRE = frozenset(
+    {
+        *("plan.activated", "plan.withdrawn", "site.revoked", "contribution.scored"),
+        *("round.opened", "round.closed", "round.abandoned"),
+        *("model.candidate", "model.released", "model.withdrawn"),
+    }
+)
+"""What only the centre may say."""
 
 
 @dataclass(slots=True)
@@ -29,6 +38,7 @@ class _Plan:
     body: Body
     ballots: dict[str, Body] = field(default_factory=dict)
     """The first ballot of each invited hospital."""
+    is_withdrawn: bool = False
 
     def sites_that(self, choice: str) -> set[str]:
         return {site for site, ballot in self.ballots.items() if ballot["choice"] == choice}
@@ -55,6 +65,11 @@ class Governance:
     _rounds: dict[RoundKey, _Round] = field(default_factory=dict)
     _models: dict[str, list[str]] = field(default_factory=dict)
     """Digests of the global models of each run, in order."""
+    _revoked: set[str] = field(default_factory=set)
+    _acceptance: Acceptance = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._acceptance = Acceptance(self.trust)
 
     def see(self, entry: Entry, *, index: int) -> Iterator[str]:
         """What is not allowed about this entry.
@@ -65,12 +80,22 @@ class Governance:
         checks: dict[str, Callable[[Entry, int], Iterator[str]]] = {
             "plan.proposed": self._see_plan,
             "plan.voted": self._see_ballot,
+            "plan.activated": self._see_activation,
+            "plan.withdrawn": self._see_withdrawal,
+            "site.revoked": self._see_revocation,
             "round.opened": self._see_opening,
             "update.sent": self._see_update,
             "round.closed": self._see_closing,
             "round.abandoned": self._see_closing,
             "model.candidate": self._see_candidate,
+            "read.signed": self._acceptance.see_read,
+            "model.released": self._acceptance.see_release,
+            "model.withdrawn": self._acceptance.see_withdrawal,
+            "oversight.override": self._acceptance.see_override,
+            "contribution.scored": self._acceptance.see_scores,
         }
+        if entry.type in _OF_THE_CENTRE:
+            yield from self._not_centre(entry)
         if entry.type in checks:
             yield from checks[entry.type](entry, index)
 
@@ -115,14 +140,62 @@ class Governance:
         elif site in plan.body["sites"]:
             plan.ballots.setdefault(site, entry.body)
 
+    def _see_activation(self, entry: Entry, _index: int) -> Iterator[str]:
+        body, plan = entry.body, self._plans.get(entry.body["plan_id"])
+        if plan is None:
+            yield "activates a plan that was not proposed before"
+            return
+        listed = {one["site"]: one["ballot_digest"] for one in body["ballots"]}
+        logged = {site: body_digest(ballot) for site, ballot in plan.ballots.items()}
+        if not listed.items() <= logged.items():
+            yield "counts a ballot that was not cast before, or is not the site's first"
+        approvals = plan.sites_that("approve") & listed.keys()
+        if set(body["signers"]) != approvals:
+            yield "does not name those whose ballots, among the counted, approve"
+        yield from self._not_decided(entry, refusals=len(plan.sites_that("refuse") & listed.keys()))
+        needed = max(self.trust.rule.approvals, plan.body["aggregation"]["quorum"])
+        if len(approvals) < needed:
+            yield f"activates after {len(approvals)} approvals; the rule asks for {needed}"
+
+    def _not_decided(self, entry: Entry, *, refusals: int) -> Iterator[str]:
+        """What is wrong about the authorisation that an activation shows."""
+        body, rule = entry.body, self.trust.rule
+        shown = body["authorisation"]
+        policy = {"approvals": rule.approvals, "refusals_allowed": rule.refusals_allowed}
+        considered = {"plan_id": body["plan_id"], "ballots": body["ballots"]}
+        if shown["policy_digest"] != body_digest(policy):
+            yield "decides by another rule than the consortium's"
+        if shown["input_digest"] != body_digest(considered) or shown["decision"] != "allow":
+            yield "shows a decision about something else"
+        if refusals > rule.refusals_allowed:
+            yield f"activates after {refusals} refusals; the rule allows {rule.refusals_allowed}"
+
+    def _see_withdrawal(self, entry: Entry, _index: int) -> Iterator[str]:
+        plan = self._plans.get(entry.body["plan_id"])
+        if plan is None:
+            yield "withdraws a plan that was not proposed before"
+        elif self._is_by_centre(entry):
+            plan.is_withdrawn = True
+
+    def _see_revocation(self, entry: Entry, _index: int) -> Iterator[str]:
+        if self.trust.roles.get(entry.body["site"]) != "hospital":
+            yield f"revokes {entry.body['site']!r}, who is no hospital of the consortium"
+        elif self._is_by_centre(entry):
+            self._revoked.add(entry.body["site"])
+
+    def _is_by_centre(self, entry: Entry) -> bool:
+        return self.trust.roles.get(self.trust.members.get(entry.producer, "")) == "centre"
+
     def _see_opening(self, entry: Entry, _index: int) -> Iterator[str]:
         body, plan = entry.body, self._plans.get(entry.body["plan_id"])
-        yield from self._not_centre(entry)
         if plan is None:
             yield "opens a round of a plan that was not proposed before"
             return
         yield from self._not_activated(plan)
         yield from _not_within(plan, entry)
+        revoked = sorted(self._revoked & set(body["sites"]))
+        if revoked:
+            yield f"opens the round to {', '.join(map(repr, revoked))}, who had been revoked"
         strangers = sorted(set(body["sites"]) - plan.sites_that("approve"))
         if strangers:
             yield f"opens the round to {', '.join(map(repr, strangers))}, who had not approved"
@@ -136,8 +209,7 @@ class Governance:
         self._rounds[key] = _Round(plan, body)
 
     def _not_centre(self, entry: Entry) -> Iterator[str]:
-        member = self.trust.members.get(entry.producer, "")
-        if self.trust.roles.get(member) != "centre":
+        if not self._is_by_centre(entry):
             yield f"{entry.type} signed by {entry.producer}, who is not the centre"
 
     def _not_activated(self, plan: _Plan) -> Iterator[str]:
@@ -156,6 +228,8 @@ class Governance:
         site, state = body["site"], self._rounds.get((body["run_id"], body["round"]))
         if self.trust.members.get(entry.producer) != site:
             yield f"an update of {site!r} signed by {entry.producer}"
+        elif site in self._revoked:
+            yield f"an update of {site!r}, who had been revoked"
         elif state is None or site not in state.opening["sites"]:
             yield f"{site!r} sent an update for a round that was not opened to it"
         else:
@@ -164,7 +238,6 @@ class Governance:
     def _see_closing(self, entry: Entry, index: int) -> Iterator[str]:
         body = entry.body
         state = self._rounds.get((body["run_id"], body["round"]))
-        yield from self._not_centre(entry)
         if state is None or state.closing is not None:
             yield "ends a round that is not open"
             return
@@ -176,16 +249,19 @@ class Governance:
         if state.outcome == "closed":
             yield from _badly_closed(state, body)
             self._models.setdefault(body["run_id"], []).append(body["aggregate_digest"])
+            self._acceptance.add_closing(body)
 
     def _see_candidate(self, entry: Entry, _index: int) -> Iterator[str]:
         body = entry.body
         self.candidates.append((body["run_id"], body["model_digest"]))
-        yield from self._not_centre(entry)
+        self._acceptance.add_candidate(body)
         if body["model_digest"] not in self._models.get(body["run_id"], []):
             yield "a candidate model that no closed round of its run ended with"
 
 
 def _not_within(plan: _Plan, entry: Entry) -> Iterator[str]:
+    if plan.is_withdrawn:
+        yield "opens a round after the plan was withdrawn"
     if entry.time_us > plan.body["expires_us"]:
         yield "opens a round after the plan had expired"
     if not 1 <= entry.body["round"] <= plan.body["rounds"]:

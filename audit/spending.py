@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.composition import Composition, mechanism_of
+from audit.composition import Composition, SampledGaussian, mechanism_of
 from audit.entry import Entry
 from audit.findings import Account
 from audit.governance import Governance, body_digest
@@ -52,6 +52,8 @@ class Spending:
                 yield from self._see_charge(entry)
             case "update.sent":
                 yield from self._see_release(entry, "training", entry.body["update_digest"])
+            case "privacy.exhausted":
+                yield from self._see_exhaustion(entry)
             case "evaluation.released":
                 yield from self._see_release(entry, "evaluation", body_digest(entry.body))
             case _:
@@ -93,8 +95,19 @@ class Spending:
             )
         if not logged <= budget:
             yield f"{body['site']!r} charged ε = {logged:.4f} beyond its budget of {budget:.4f}"
+        yield from _cheaper_alone(body, mechanism)
         if body["purpose"] == "training":
             yield from self._below_the_ballot(body)
+
+    def _see_exhaustion(self, entry: Entry) -> Iterator[str]:
+        body = entry.body
+        charge = self._charges.get((entry.producer, str(body["charge_digest"])))
+        if charge is None:
+            yield f"{body['site']!r} is exhausted by a charge that did not come before"
+        elif (charge["epsilon"], charge["account"]) != (body["epsilon"], body["account"]):
+            yield f"{body['site']!r} is exhausted at another ε than its charge left it with"
+        if not float(body["next"]) > float(body["cap"]):
+            yield f"{body['site']!r} says it is exhausted, and could bear one more round"
 
     def _below_the_ballot(self, body: Body) -> Iterator[str]:
         bound = self.governance.ballot_of(body["plan_id"], body["site"])
@@ -125,3 +138,14 @@ class Spending:
             yield f"{entry.type} of {body['site']!r} names a charge made for something else"
         if self._paid.setdefault(key, release) != release:
             yield f"{entry.type} of {body['site']!r} names a charge that paid for another release"
+
+
+def _cheaper_alone(body: Body, mechanism: SampledGaussian) -> Iterator[str]:
+    alone = Composition()
+    alone.add(mechanism)
+    epsilon = alone.epsilon(float(body["delta"]))
+    if not float(body["epsilon_alone"]) >= epsilon * (1 - TOLERANCE):
+        yield (
+            f"{body['site']!r} logged ε = {float(body['epsilon_alone']):.4f} for a charge that by "
+            f"itself costs {epsilon:.4f}"
+        )

@@ -27,8 +27,9 @@ from protocol.errors import LayoutError, ProtocolError
 from protocol.events import Kind
 from protocol.plan import Plan
 from protocol.record import sha256_text
-from protocol.round import Candidate, Opening, Order, OrderKind, Reason
+from protocol.round import Candidate, Opening, Order, OrderKind
 from protocol.update import Packed, check_packed, packed_digest
+from protocol.words import Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from audit.settings import read_settings
 from hospital_node.settings import NodeSettings
+from protocol.words import Ground
 
 app = typer.Typer(
     name="node",
@@ -22,6 +23,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+log = typer.Typer(help="This hospital's own log.", no_args_is_help=True)
+app.add_typer(log, name="log")
 Config = Annotated[
     Path, typer.Option("--config", "-c", help="The hospital's settings.", show_default=True)
 ]
@@ -79,17 +82,18 @@ def vote(
     approve: Annotated[
         bool, typer.Option("--approve/--refuse", help="What this hospital answers.")
     ],
-    reason: Annotated[str, typer.Option(help="Why, for the record; no patient data.")] = "",
+    ground: Annotated[Ground, typer.Option(help="Why, for the record.")] = Ground.NONE,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Cast this hospital's signed ballot. It stands: a site votes on a plan once."""
     from hospital_node.site import open_site  # noqa: PLC0415
+    from hospital_node.voting import Say  # noqa: PLC0415
     from hospital_node.voting import vote as cast  # noqa: PLC0415
     from protocol.ballot import Choice  # noqa: PLC0415
 
     choice = Choice.APPROVE if approve else Choice.REFUSE
     with open_site(read_settings(config, NodeSettings)) as site:
-        ballot = cast(site, plan_id, choice, reason=reason)
+        ballot = cast(site, plan_id, choice, say=Say(ground, site.person("vote")))
     _out.print(f"voted {ballot.choice} on {plan_id}; the ballot is signed and on its way")
     if approve:
         _out.print(
@@ -107,11 +111,13 @@ def budget(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     from audit.refusal import LogUnavailableError  # noqa: PLC0415
     from hospital_node import views  # noqa: PLC0415
     from hospital_node.continuity import check_continuity  # noqa: PLC0415
+    from hospital_node.local_events import Figures  # noqa: PLC0415
     from hospital_node.site import open_site  # noqa: PLC0415
 
     columns = ("patients", "charges", "epsilon", "budget", "delta")
     with open_site(read_settings(config, NodeSettings)) as site:
         rows = views.budget_view(site)
+        views.note_shown(site, Figures.BUDGET, len(rows))
         _show("Privacy budget, per patient", rows, columns, as_json=as_json)
         try:
             check_continuity(site)
@@ -123,18 +129,27 @@ def budget(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
 def report(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     """Show this hospital's own view of each model: better for our patients, or not?"""
     # The reports are in the database: no need to open the whole site, which loads torch.
-    from hospital_node import database, store  # noqa: PLC0415
+    from hospital_node.reports import show_reports  # noqa: PLC0415
 
-    dsn = read_settings(config, NodeSettings).database.dsn
-    database.prepare(dsn)
-    with database.open_pool(dsn) as pool, pool.connection() as connection:
-        reports = list(store.load_reports(connection))
+    reports = show_reports(read_settings(config, NodeSettings))
     if as_json:
         print(json.dumps(reports, indent=2))
         return
     columns = ("run_id", "patients_train", "auc_global", "auc_local", "epsilon_charged", "delta")
     title = "This hospital's own view; true figures, they stay here"
     _show(title, reports, columns, as_json=False)
+
+
+@log.command("export")
+def export_log(
+    out: Annotated[Path, typer.Argument(help="The evidence file to write, e.g. local.tar.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Write this hospital's own log as evidence for `python -m audit verify`. It stays here."""
+    from hospital_node.local_export import export_local_log  # noqa: PLC0415
+
+    size = export_local_log(read_settings(config, NodeSettings), out)
+    _out.print(f"{size} entries in {out}; verify with: python -m audit verify {out}")
 
 
 def _show(

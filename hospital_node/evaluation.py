@@ -15,8 +15,9 @@ from hospital_node.admission import Admitted, Refused
 from hospital_node.claim import per_image_claim
 from hospital_node.database import Connection
 from hospital_node.imaging.dataset import Selection
-from hospital_node.ledger import Access
-from hospital_node.local_log import LocalKind
+from hospital_node.ledger import Access, refusal_of
+from hospital_node.local_events import ReportMade, report_made
+from hospital_node.reads import note_read
 from hospital_node.site import Site
 from hospital_node.training.accountant import epsilon
 from hospital_node.training.evaluate import auc_with_interval, patient_scores, roc_curve
@@ -27,11 +28,11 @@ from hospital_node.training.release import ScoreCounts, counting, noised_score_c
 from hospital_node.training.train import train_alone
 from protocol import events
 from protocol.budget import Charge, Partition, Purpose, account_of
-from protocol.events import Event
 from protocol.plan import Plan
 from protocol.record import decimal_text
-from protocol.round import Answer, Candidate, Evaluation, OrderKind, Reason, Verdict
+from protocol.round import Answer, Candidate, Evaluation, OrderKind, Verdict
 from protocol.update import Packed
+from protocol.words import Reason
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +65,7 @@ def _evaluate(
     claimed = _claim(site, admitted, candidate, randomness=randomness)
     if isinstance(claimed, Refused):
         return claimed
+    _note_reads(site, admitted, selection)
     groups = _Groups(
         train=site.features.features(selection.train, admitted.plan),
         held_out=site.features.features(selection.held_out, admitted.plan),
@@ -89,13 +91,26 @@ def _evaluate(
             event = events.evaluation_released(_release(candidate, claimed, counts))
             receipt = site.outbox.append(connection, event)
         said = _answer(site, candidate, receipt)
-        made = Event(LocalKind.REPORT_MADE, {}, admitted.plan.id, candidate.run_id)
-        site.local.append(connection, made)
+        made = ReportMade(
+            plan_id=admitted.plan.id,
+            run_id=candidate.run_id,
+            model_digest=candidate.model_digest,
+        )
+        site.local.append(connection, report_made(made))
         store.finish_task(
             connection, admitted.task, answer=said, packed=None, answered_us=site.clock_us()
         )
     _log.info("candidate judged", run=candidate.run_id, released=bool(receipt))
     return said
+
+
+def _note_reads(site: Site, admitted: Admitted, selection: Selection) -> None:
+    """Both groups are looked at: one is judged, on the other the local model is trained."""
+    for partition, patients in (
+        (Partition.TRAIN, selection.train),
+        (Partition.HELD_OUT, selection.held_out),
+    ):
+        note_read(site, admitted, Purpose.EVALUATION, patients=patients, partition=partition)
 
 
 def _claim(
@@ -126,15 +141,14 @@ def _claim(
             mechanism=counting(float(release.noise_multiplier)),
             delta=admitted.plan.privacy.delta,
             plan_cap=decimal_text(release.epsilon_cap),
+            clip_norm="1",
             secure_noise=randomness.is_secure,
         )
         charge = site.ledger.charge(connection, access)
         if isinstance(charge, Charge):
             return charge
-        event = events.privacy_refused(
-            admitted.plan.id, candidate.run_id, round_number=0, explanation=charge.explanation
-        )
-        site.outbox.append(connection, event)
+        record = refusal_of(access, charge)
+        site.outbox.append(connection, events.privacy_refused(record))
         return None
 
 

@@ -16,17 +16,32 @@ from audit.entry import Entry
 from audit.errors import AuditError
 from audit.note import Verifier
 from hospital_node.errors import LedgerError
+from hospital_node.local_events import LedgerCharged, ledger_charged
 from hospital_node.policy import Policy
 from hospital_node.training.accountant import ACCOUNTANT_VERSION, epsilon
-from protocol.budget import Charge, Mechanism, Partition, Purpose
+from protocol.budget import (
+    BudgetRefusal,
+    Charge,
+    Exhaustion,
+    Limit,
+    Mechanism,
+    Partition,
+    Purpose,
+)
 from protocol.errors import RecordError
-from protocol.events import Event, privacy_charged
+from protocol.event import Event
+from protocol.events import privacy_charged, privacy_exhausted
 from protocol.record import decimal_text
 
 _TABLES = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 EPSILON_DIGITS = 6
 """Digits of ε after the point, as written; rounded up."""
+
+_OF_THE_CHARGE = (
+    *("site", "account", "partition", "plan_id", "run_id", "round", "epsilon", "delta"),
+)
+"""What the record of an exhausted account takes over from the charge that used it up."""
 
 UNBOUNDED = 10**12
 """What an ε without bound is written as: above every cap."""
@@ -59,6 +74,8 @@ class Access:
     delta: str
     plan_cap: str
     """ε that this plan may cost the account's patients; the ballot's cap."""
+    clip_norm: str
+    """The L2 sensitivity to one patient; the noise multiplier is in units of it."""
     secure_noise: bool
     """`is_secure` of the randomness that the work will draw from."""
 
@@ -67,8 +84,7 @@ class Access:
 class OverBudget:
     """The charge was not made: a limit would be exceeded."""
 
-    limit: str
-    """Which: `account` or `plan`."""
+    limit: Limit
     spent: float
     after: float
     cap: float
@@ -98,6 +114,24 @@ class Preview:
         return self.after <= self.cap
 
 
+def refusal_of(access: Access, over: OverBudget) -> BudgetRefusal:
+    """The record of a charge that was not made."""
+    return BudgetRefusal(
+        site=access.site,
+        account=access.account,
+        partition=access.partition,
+        purpose=access.purpose,
+        plan_id=access.plan_id,
+        run_id=access.run_id,
+        round=access.round,
+        limit=over.limit,
+        spent=_written(over.spent),
+        after=_written(over.after),
+        cap=decimal_text(over.cap),
+        delta=access.delta,
+    )
+
+
 def prepare(connection: Connection[Any]) -> None:
     """Create the ledger's tables where they are not there yet."""
     connection.execute(_TABLES)
@@ -106,13 +140,16 @@ def prepare(connection: Connection[Any]) -> None:
 class Ledger:
     """The charges in one hospital's database."""
 
-    def __init__(self, outbox: EventWriter, policy: Policy, verifier: Verifier) -> None:
-        """Write events to `outbox`, enforce `policy`'s caps, believe entries of `verifier`'s key.
+    def __init__(
+        self, outbox: EventWriter, policy: Policy, verifier: Verifier, *, local: EventWriter
+    ) -> None:
+        """Write events to `outbox` and enforce `policy`'s caps; `local` takes a note of each line.
 
         `verifier` is this hospital's own event key: a row whose signed entry does not fit was not
         written by this ledger.
         """
         self._outbox = outbox
+        self._local = local
         self._policy = policy
         self._verifier = verifier
 
@@ -139,8 +176,32 @@ class Ledger:
                 return refusal
             charge = self._charge_for(rows, access)
             entry = self._outbox.append(connection, privacy_charged(charge))
-            _insert(connection, charge, number=len(rows) + 1, work_id=access.work_id, entry=entry)
+            number = len(rows) + 1
+            _insert(connection, charge, number=number, work_id=access.work_id, entry=entry)
+            self._local.append(connection, ledger_charged(_line(charge, number)))
+            after = [*rows, _Row(access.work_id, charge)]
+            self._note_exhaustion(connection, after, access)
             return charge
+
+    def _note_exhaustion(
+        self, connection: Connection[Any], rows: Sequence["_Row"], access: Access
+    ) -> None:
+        """Say so, when the account does not bear one more round like this one."""
+        if access.purpose is not Purpose.TRAINING:
+            return
+        next_one = _written_epsilon(
+            [*(row.charge.mechanism for row in rows), access.mechanism], access.delta
+        )
+        charge, cap = rows[-1].charge, self.cap(access.partition)
+        if Decimal(next_one) <= cap:
+            return
+        exhaustion = Exhaustion(
+            **{name: getattr(charge, name) for name in _OF_THE_CHARGE},
+            next=next_one,
+            cap=decimal_text(cap),
+            charge_digest=charge.digest,
+        )
+        self._outbox.append(connection, privacy_exhausted(exhaustion))
 
     def spent(
         self, connection: Connection[Any], account: str, *, partition: Partition, delta: str
@@ -236,8 +297,8 @@ class Ledger:
         of_account = [row.charge.mechanism for row in rows]
         of_plan = [row.charge.mechanism for row in rows if row.charge.plan_id == access.plan_id]
         limits = (
-            ("account", of_account, self.cap(access.partition)),
-            ("plan", of_plan, Decimal(access.plan_cap)),
+            (Limit.ACCOUNT, of_account, self.cap(access.partition)),
+            (Limit.PLAN, of_plan, Decimal(access.plan_cap)),
         )
         for limit, before, cap in limits:
             after = _written_epsilon([*before, access.mechanism], access.delta)
@@ -258,8 +319,10 @@ class Ledger:
             round=access.round,
             mechanism=access.mechanism,
             epsilon=_written_epsilon(mechanisms, access.delta),
+            epsilon_alone=_written_epsilon([access.mechanism], access.delta),
             delta=access.delta,
             budget=decimal_text(self.cap(access.partition)),
+            clip_norm=access.clip_norm,
             accountant_version=ACCOUNTANT_VERSION,
             secure_noise=access.secure_noise,
         )
@@ -269,6 +332,15 @@ class Ledger:
 class _Row:
     work_id: str
     charge: Charge
+
+
+def _line(charge: Charge, number: int) -> LedgerCharged:
+    return LedgerCharged(
+        account=charge.account,
+        partition=charge.partition,
+        number=number,
+        charge_digest=charge.digest,
+    )
 
 
 def _same_work(made: Charge, access: Access) -> Charge:
@@ -283,7 +355,11 @@ def _same_work(made: Charge, access: Access) -> Charge:
 
 def _written_epsilon(mechanisms: Sequence[Mechanism], delta: str) -> str:
     """ε as a charge says it: rounded up, so that the text never promises more than was kept."""
-    value = Decimal(repr(epsilon(mechanisms, float(delta))))
+    return _written(epsilon(mechanisms, float(delta)))
+
+
+def _written(epsilon_value: float) -> str:
+    value = Decimal(repr(epsilon_value))
     if not value.is_finite():
         return str(UNBOUNDED)
     step = Decimal(1).scaleb(-EPSILON_DIGITS)

@@ -5,7 +5,6 @@ not even the hospital can rewrite its past unseen. Built of the same parts as th
 """
 
 import secrets
-from enum import StrEnum
 
 from audit.note import Signer
 from audit.outbox import Outbox
@@ -14,14 +13,6 @@ from hospital_node.clock import now_us
 
 LOCAL = "local"
 """The name of this log in the hospital's outbox."""
-
-
-class LocalKind(StrEnum):
-    """The kinds of entry that stay here."""
-
-    IMAGES_INGESTED = "images.ingested"
-    ORDER_REFUSED = "order.refused"
-    REPORT_MADE = "report.made"
 
 
 def open_local_outbox(signer: Signer) -> Outbox:

@@ -27,6 +27,7 @@ from audit.journal import start_journal
 from audit.keys import load_signer
 from audit.log import Log
 from audit.outbox import Outbox
+from audit.receipts import Receipts
 from audit.relay import Relay
 from audit.sequencer import Sequencer
 from audit.settings import SettingsError, exit_code_of, read_settings
@@ -40,6 +41,7 @@ from hospital_node.identity import Identity, read_identity
 from hospital_node.local_log import LOCAL, local_terms
 from hospital_node.settings import NodeSettings
 from protocol import events
+from protocol.standing import Anchor
 
 ANCHOR_S = 1.0
 """How often the local log is looked at for something new to anchor."""
@@ -98,6 +100,8 @@ class LogKeeper:
     relay: Relay
     local_relay: Relay
     local_log: Log
+    local_vkey: str
+    """Verifier key of the hospital's own log, which its anchors name."""
     witness: Witness
 
     def run(self, stop: threading.Event) -> None:
@@ -131,7 +135,8 @@ class LogKeeper:
                 checkpoint = self.local_log.checkpoint()
                 if checkpoint != anchored:
                     with self.pool.connection() as connection:
-                        self.outbox.append(connection, events.log_anchored(checkpoint=checkpoint))
+                        anchor = Anchor(log_vkey=self.local_vkey, checkpoint=checkpoint)
+                        self.outbox.append(connection, events.log_anchored(anchor))
                     anchored = checkpoint
             except (AuditError, psycopg.OperationalError) as fault:
                 _log.warning("not anchored", fault=str(fault).strip())
@@ -155,17 +160,17 @@ def open_log_keeper(settings: NodeSettings) -> Iterator[LogKeeper]:
         sequencer = stack.enter_context(Sequencer(pool, terms, watermarks))
         # Not closed here: a pull that waits may outlive the others, and ends with the process.
         log = _open_client(settings, identity)
+        box = Outbox(identity.signer, now_us, secrets.token_bytes, identity.membership.log.name)
         yield LogKeeper(
             pool=pool,
-            outbox=Outbox(
-                identity.signer, now_us, secrets.token_bytes, identity.membership.log.name
-            ),
+            outbox=box,
             log=log,
-            relay=Relay(pool, log),
+            relay=Relay(pool, log, receipts=Receipts(pool, log, box)),
             local_relay=Relay(pool, sequencer, log=LOCAL),
             local_log=Log(
                 pool, terms.signer.verifier, watermarks=watermarks, hashes=TreeHashes(pool)
             ),
+            local_vkey=terms.signer.vkey,
             witness=Witness(
                 pool,
                 load_signer(settings.keys.witness),

@@ -13,27 +13,29 @@ import structlog
 from audit.errors import AuditError
 from hospital_node import egress, store
 from hospital_node.admission import Admitted, Refused, Repeated, admit
-from hospital_node.database import Connection
 from hospital_node.errors import CohortError, EgressError, NodeError, WeightsError
 from hospital_node.evaluation import evaluate
 from hospital_node.imaging import dataset
 from hospital_node.imaging.dataset import Patient
 from hospital_node.imaging.errors import ImagingError
-from hospital_node.ledger import Access, OverBudget
-from hospital_node.local_log import LocalKind
+from hospital_node.ledger import Access, OverBudget, refusal_of
+from hospital_node.local_events import OrderRefused, order_refused
+from hospital_node.provenance import provenance_of
+from hospital_node.reads import note_read
 from hospital_node.site import Site
 from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.model import check_installed
 from hospital_node.training.randomness import Randomness
 from hospital_node.training.train import train_steps
 from protocol import events
+from protocol.anomaly import BadWarrant
 from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
 from protocol.catalogue import layout_of
 from protocol.errors import ProtocolError
-from protocol.events import Event
 from protocol.record import decimal_text
-from protocol.round import Answer, Opening, OrderKind, Reason, Sent, Verdict
+from protocol.round import Answer, Opening, OrderKind, Sent, Verdict
 from protocol.update import Packed, packed_digest
+from protocol.words import Reason
 
 _log = structlog.get_logger(__name__)
 
@@ -91,6 +93,7 @@ def _train(
     charge = _charge(site, admitted, opening, mechanism=mechanism, randomness=randomness)
     if isinstance(charge, Refused):
         return _refuse(site, charge), None
+    note_read(site, admitted, Purpose.TRAINING, patients=patients)
     features = site.features.features(patients, admitted.plan)
     update = train_steps(
         admitted.plan, features, mechanism=mechanism, start=start, randomness=randomness
@@ -121,6 +124,7 @@ def _charge(
         mechanism=mechanism.billed(),
         delta=plan.privacy.delta,
         plan_cap=admitted.ballot.epsilon_cap,
+        clip_norm=plan.privacy.max_grad_norm,
         secure_noise=randomness.is_secure,
     )
     with site.pool.connection() as connection:
@@ -132,24 +136,12 @@ def _charge(
             started_us=site.clock_us(),
         )
         if isinstance(charge, OverBudget):
-            return _over_budget(connection, site, admitted, refusal=charge)
+            record = refusal_of(access, charge)
+            site.outbox.append(connection, events.privacy_refused(record))
+            return _refusal(admitted, Reason.BUDGET_EXHAUSTED, charge.explanation)
     if not is_new:
         return _refusal(admitted, Reason.ALREADY_DONE, "this is being answered already")
     return charge
-
-
-def _over_budget(
-    connection: Connection, site: Site, admitted: Admitted, *, refusal: OverBudget
-) -> Refused:
-    """Put on the record that the budget did not bear the round."""
-    event = events.privacy_refused(
-        admitted.plan.id,
-        admitted.task.run_id,
-        round_number=admitted.task.round,
-        explanation=refusal.explanation,
-    )
-    site.outbox.append(connection, event)
-    return _refusal(admitted, Reason.BUDGET_EXHAUSTED, refusal.explanation)
 
 
 def _send(site: Site, admitted: Admitted, opening: Opening, *, update: Packed) -> bytes:
@@ -167,6 +159,7 @@ def _send(site: Site, admitted: Admitted, opening: Opening, *, update: Packed) -
             layout_digest=layout_of(admitted.plan.network).digest,
             size_bytes=update.nbytes,
             charge_digest=charge.digest,
+            provenance=provenance_of(admitted, opening),
         )
         receipt = site.outbox.append(connection, events.update_sent(sent))
         said = Answer(
@@ -209,9 +202,20 @@ def _refuse(site: Site, refused: Refused) -> bytes:
     _log.warning("order refused", reason=str(refused.reason), explanation=refused.explanation)
     order = refused.order
     plan_id = None if order is None else order.plan.id
-    refusal = Event(LocalKind.ORDER_REFUSED, {"reason": str(refused.reason)}, plan_id)
+    kind = None if order is None else order.kind
+    record = OrderRefused(plan_id=plan_id, order=kind, reason=refused.reason)
     with site.pool.connection() as connection:
-        site.local.append(connection, refusal)
+        site.local.append(connection, order_refused(record))
+        if refused.reason in _NOT_BORNE:
+            seen = BadWarrant(
+                site=site.name,
+                order=kind,
+                plan_id=plan_id or NO_PLAN,
+                run_id="",
+                reason=refused.reason,
+                order_digest=NO_PLAN if order is None else order.digest,
+            )
+            site.outbox.append(connection, events.warrant_not_borne(seen))
     return Answer(
         kind=OrderKind.TRAIN if order is None else order.kind,
         site=site.name,
@@ -223,6 +227,9 @@ def _refuse(site: Site, refused: Refused) -> bytes:
         explanation=short_line(refused.explanation),
     ).to_bytes()
 
+
+_NOT_BORNE = frozenset({Reason.PROOF_INVALID, Reason.LOG_FORKED})
+"""Refusals that others must hear of: the centre showed a log that is not the one watched here."""
 
 CHANGED = "the images here are not those this hospital committed to when it voted"
 """All that is said of it: how they differ, in number or in class, nobody has paid for."""

@@ -17,7 +17,7 @@ from hospital_node.errors import PolicyError
 from protocol.catalogue import card_of
 from protocol.errors import ProtocolError
 from protocol.plan import Plan
-from protocol.round import Reason
+from protocol.words import Reason
 
 DELTA_SHARE = 10
 """δ may be at most 1/(10·n): the chance that the bound fails must stay far below one in n."""

@@ -15,6 +15,7 @@ from audit.client import LogClient
 from audit.outbox import Outbox
 from audit.trust import Trust
 from hospital_node import database
+from hospital_node.actors import operator_of
 from hospital_node.clock import now_us
 from hospital_node.database import Connection
 from hospital_node.identity import read_identity
@@ -25,6 +26,7 @@ from hospital_node.settings import NodeSettings
 from hospital_node.training.features import FeatureCache
 from hospital_node.training.randomness import Randomness, SecureRandomness
 from protocol.consortium import Consortium
+from protocol.event import Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,14 @@ class Site:
         self.pool.close()
         self.log.close()
 
+    def person(self, purpose: str) -> Actor:
+        """Who is at this process's keyboard, under a pseudonym.
+
+        Raises:
+            ConfigurationError: the pseudonym key cannot be read.
+        """
+        return operator_of(self.settings, purpose)
+
     @property
     def name(self) -> str:
         """This hospital's name in the consortium."""
@@ -79,15 +89,16 @@ def open_site(settings: NodeSettings) -> Site:
     policy = Policy.read(settings.policy.file)
     database.prepare(settings.database.dsn)
     outbox = Outbox(identity.signer, now_us, secrets.token_bytes, membership.log.name)
+    local = open_local_outbox(identity.signer)
     return Site(
         settings=settings,
         consortium=identity.consortium,
         membership=membership,
         pool=database.open_pool(settings.database.dsn),
         outbox=outbox,
-        local=open_local_outbox(identity.signer),
+        local=local,
         policy=policy,
-        ledger=Ledger(outbox, policy, identity.signer.verifier),
+        ledger=Ledger(outbox, policy, identity.signer.verifier, local=local),
         log=LogClient(settings.audit.url, settings.tls, membership.log, membership.witnesses),
         features=FeatureCache(settings.site.state / "features", device=settings.compute.device),
         clock_us=now_us,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from hospital_node import store
+from hospital_node.local_events import Figures, FiguresShown, figures_shown
 from hospital_node.policy import Forbidden
 from hospital_node.site import Site
 from hospital_node.voting import ProposedPlan
@@ -43,6 +44,13 @@ def budget_view(site: Site) -> list[dict[str, Any]]:
         }
         for charges in accounts
     ]
+
+
+def note_shown(site: Site, figures: Figures, rows: int) -> None:
+    """Put on this hospital's own record that somebody was shown its figures."""
+    event = figures_shown(FiguresShown(figures=figures, rows=rows), site.person("look"))
+    with site.pool.connection() as connection:
+        site.local.append(connection, event)
 
 
 def report_view(site: Site) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ commitment to the images, and the charge for counting them commit together or no
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audit.entry import Entry
 from audit.errors import AuditError
@@ -18,7 +18,9 @@ from hospital_node.history import read_entries
 from hospital_node.imaging import dataset
 from hospital_node.imaging.dataset import Selection
 from hospital_node.ledger import Access, OverBudget, Preview
+from hospital_node.local_events import VoteCast, vote_cast
 from hospital_node.policy import Forbidden, Permitted
+from hospital_node.provenance import DEIDENTIFICATION
 from hospital_node.site import Site
 from hospital_node.training.accountant import calibrate
 from hospital_node.training.release import counting, noised_count
@@ -26,9 +28,12 @@ from protocol import events
 from protocol.ballot import Ballot, Choice
 from protocol.budget import Mechanism, Partition, Purpose, account_of
 from protocol.errors import ProtocolError
+from protocol.event import Actor
 from protocol.events import Kind
+from protocol.manifest import Manifest
 from protocol.plan import Plan
 from protocol.record import decimal_text
+from protocol.words import Ground
 
 SAMPLE_RATE_DIGITS = 6
 """Digits of q after the point: one patient in a million."""
@@ -65,7 +70,19 @@ def plans(site: Site) -> tuple[ProposedPlan, ...]:
         return tuple(_standing(connection, plan, site) for plan in invited)
 
 
-def vote(site: Site, plan_id: str, choice: Choice, *, reason: str = "") -> Ballot:
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Why this hospital votes as it does, and at whose word."""
+
+    ground: Ground = Ground.NONE
+    actor: Actor | None = None
+    """None where the hospital's own system voted."""
+
+
+UNSAID = Say()
+
+
+def vote(site: Site, plan_id: str, choice: Choice, *, say: Say = UNSAID) -> Ballot:
     """Cast this hospital's ballot about a plan and put it on the record.
 
     Raises:
@@ -82,16 +99,17 @@ def vote(site: Site, plan_id: str, choice: Choice, *, reason: str = "") -> Ballo
     # delivered, whatever it says.
     check_continuity(site)
     if choice is Choice.REFUSE:
-        refusal = Ballot(plan_id=plan_id, site=site.name, choice=choice, reason=reason)
+        refusal = Ballot(plan_id=plan_id, site=site.name, choice=choice, ground=say.ground)
         with site.pool.connection() as connection:
-            _cast(connection, site, proposed.plan, ballot=refusal, salt=b"")
+            unsigned = store.CastBallot(proposed.plan, refusal, b"", b"")
+            _cast(connection, site, unsigned=unsigned, say=say)
         return refusal
     if isinstance(proposed.verdict, Forbidden):
         raise VoteError(f"this hospital's policy forbids it: {proposed.verdict.explanation}")
-    return _approve(site, proposed.plan, reason)
+    return _approve(site, proposed.plan, say)
 
 
-def _approve(site: Site, plan: Plan, reason: str) -> Ballot:
+def _approve(site: Site, plan: Plan, say: Say) -> Ballot:
     with site.pool.connection() as connection:
         salt = site.random_bytes(SALT_BYTES)
         selection = dataset.select(connection, plan.cohort, salt=salt)
@@ -99,11 +117,18 @@ def _approve(site: Site, plan: Plan, reason: str) -> Ballot:
         if isinstance(verdict, Forbidden):
             raise VoteError(f"this hospital cannot take part: {verdict.explanation}")
         count = _count(connection, site, plan, patients=len(selection.train))
-        ballot = _terms(site, plan, selection, count=count, reason=reason)
+        ballot = _terms(site, plan, selection, count=count, ground=say.ground)
         _check_budget(connection, site, plan, ballot=ballot)
-        event = events.data_manifest(plan.id, manifest=selection.manifest, patients_noised=count)
-        site.outbox.append(connection, event)
-        _cast(connection, site, plan, ballot=ballot, salt=salt)
+        manifest = Manifest(
+            plan_id=plan.id,
+            site=site.name,
+            manifest=selection.manifest,
+            patients_noised=count,
+            deidentification=DEIDENTIFICATION,
+        )
+        site.outbox.append(connection, events.data_manifest(manifest))
+        unsigned = store.CastBallot(plan, ballot, b"", salt)
+        _cast(connection, site, unsigned=unsigned, say=say)
     return ballot
 
 
@@ -122,6 +147,7 @@ def _count(connection: Connection, site: Site, plan: Plan, *, patients: int) -> 
         mechanism=_counting(site),
         delta=plan.privacy.delta,
         plan_cap=plan.privacy.epsilon,
+        clip_norm="1",
         secure_noise=randomness.is_secure,
     )
     charge = site.ledger.charge(connection, access)
@@ -134,7 +160,7 @@ def _count(connection: Connection, site: Site, plan: Plan, *, patients: int) -> 
     )
 
 
-def _terms(site: Site, plan: Plan, selection: Selection, *, count: int, reason: str) -> Ballot:
+def _terms(site: Site, plan: Plan, selection: Selection, *, count: int, ground: Ground) -> Ballot:
     """The ballot that binds this hospital: q from the noised count, σ that keeps the plan's ε."""
     share = min(1.0, plan.privacy.expected_patients / count)
     # Rounded up: billed at least as often as a patient joins in.
@@ -151,7 +177,7 @@ def _terms(site: Site, plan: Plan, selection: Selection, *, count: int, reason: 
         plan_id=plan.id,
         site=site.name,
         choice=Choice.APPROVE,
-        reason=reason,
+        ground=ground,
         manifest=selection.manifest,
         epsilon_cap=plan.privacy.epsilon,
         sample_rate=decimal_text(sample_rate),
@@ -177,10 +203,13 @@ def _check_budget(connection: Connection, site: Site, plan: Plan, *, ballot: Bal
         )
 
 
-def _cast(connection: Connection, site: Site, plan: Plan, *, ballot: Ballot, salt: bytes) -> None:
-    entry = site.outbox.append(connection, events.plan_voted(ballot))
-    cast = store.CastBallot(plan, ballot, entry, salt)
-    if not store.insert_ballot(connection, cast, voted_us=site.clock_us()):
+def _cast(connection: Connection, site: Site, *, unsigned: store.CastBallot, say: Say) -> None:
+    ballot = unsigned.ballot
+    entry = site.outbox.append(connection, events.plan_voted(ballot, say.actor))
+    cast = VoteCast(plan_id=ballot.plan_id, choice=ballot.choice, ground=ballot.ground)
+    site.local.append(connection, vote_cast(cast, say.actor))
+    signed = replace(unsigned, entry=entry)
+    if not store.insert_ballot(connection, signed, voted_us=site.clock_us()):
         raise VoteError(f"{site.name} has voted on this plan already; a ballot stands")
 
 

@@ -7,10 +7,18 @@ tell it who the others are. It is also the first entry of the log.
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from protocol.ballot import Rule
 from protocol.record import Name, Record, Text
+
+VerifierKey = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[a-z][a-z0-9-]{0,39}(/[a-z][a-z0-9-]{0,39}){0,3}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{40,60}={0,2}$"
+    ),
+]
+"""A C2SP verifier key, `name+hash+base64`, of a member of the consortium."""
 
 
 class Role(StrEnum):
@@ -27,9 +35,9 @@ class Member(Record):
     name: Name
     role: Role
     organisation: Text
-    event_vkey: str
+    event_vkey: VerifierKey
     """Signs the events and ballots of this party."""
-    witness_vkey: str | None = None
+    witness_vkey: VerifierKey | None = None
     """Cosigns checkpoints; hospitals only."""
 
 
@@ -38,7 +46,7 @@ class Consortium(Record):
 
     version: str = Field(default="wardround/consortium/v1", pattern=r"^wardround/consortium/v1$")
     name: Name
-    log_vkey: str
+    log_vkey: VerifierKey
     """Verifier key of the consortium's log; its name is the log's origin."""
     members: Annotated[tuple[Member, ...], Field(min_length=1)]
     rule: Rule

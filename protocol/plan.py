@@ -8,7 +8,7 @@ ballot alone. How a node trains is not known here.
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from protocol.record import DecimalText, Digest, Name, Record, Text
 
@@ -17,6 +17,10 @@ class AggregationRule(StrEnum):
     """How updates become one step of the global model."""
 
     FEDAVG = "fedavg"
+
+
+Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2,8}$")]
+"""A DICOM Modality value (PS3.3 C.7.3.1.1.1)."""
 
 
 class Network(Record):
@@ -31,7 +35,7 @@ class Network(Record):
 class Cohort(Record):
     """Which images a plan asks for."""
 
-    modality: Annotated[tuple[str, ...], Field(min_length=1)]
+    modality: Annotated[tuple[Modality, ...], Field(min_length=1)]
     """DICOM Modality values (PS3.3 C.7.3.1.1.1), any of which is taken."""
     label: Text
     """The label column the images must carry."""

@@ -43,8 +43,19 @@ DecimalText = Annotated[
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """A SHA-256 digest as text."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
-"""A party's or a thing's name: lower-case letters, digits and hyphens, at most 40 characters."""
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
+"""A party's or a thing's name: lower-case letters, digits and hyphens, at most 40 characters.
+
+A letter comes first, so that no number or date of a patient passes for one."""
+
+RunId = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z][a-z0-9-]{0,39}|"
+        r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})?$"
+    ),
+]
+"""A run's id: a UUIDv7 that the centre made, or a short word; empty outside a run."""
 
 Text = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A short line for people: no control characters, at most 400."""

@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from protocol.errors import TransitionError
-from protocol.plan import Plan
-from protocol.record import Base64, Digest, Name, Record, Text
+from protocol.plan import AggregationRule, Plan
+from protocol.provenance import Provenance
+from protocol.record import Base64, DecimalText, Digest, Name, Record, RunId, Text
+from protocol.words import DETAILS, Detail, Reason
 
 
 class RoundState(StrEnum):
@@ -54,7 +56,7 @@ class Opening(Record):
     """Body of `round.opened`: the warrant of a training order."""
 
     plan_id: Digest
-    run_id: str
+    run_id: RunId
     round: Annotated[int, Field(ge=1)]
     sites: Annotated[tuple[Name, ...], Field(min_length=1)]
     model_digest: Digest
@@ -67,7 +69,7 @@ class Candidate(Record):
     """Body of `model.candidate`: the warrant of an evaluation order."""
 
     plan_id: Digest
-    run_id: str
+    run_id: RunId
     rounds_completed: Annotated[int, Field(ge=0)]
     model_digest: Digest
     layout_digest: Digest
@@ -95,30 +97,6 @@ class Verdict(StrEnum):
     REFUSED = "refused"
 
 
-class Reason(StrEnum):
-    """Why a node did not do what was asked, or the centre left a site out."""
-
-    NONE = "none"
-    BAD_ORDER = "bad-order"
-    PLAN_NOT_SIGNED = "plan-not-signed"
-    PLAN_NOT_ALLOWED = "plan-not-allowed"
-    PLAN_EXPIRED = "plan-expired"
-    PROOF_INVALID = "proof-invalid"
-    LOG_FORKED = "log-forked"
-    BUDGET_EXHAUSTED = "budget-exhausted"
-    LEDGER_BEHIND = "ledger-behind"
-    LOG_UNAVAILABLE = "log-unavailable"
-    COHORT_TOO_SMALL = "cohort-too-small"
-    COHORT_CHANGED = "cohort-changed"
-    MODEL_MISMATCH = "model-mismatch"
-    EGRESS_DENIED = "egress-denied"
-    ALREADY_DONE = "already-done"
-    LATE = "late"
-    UNREACHABLE = "unreachable"
-    BAD_UPDATE = "bad-update"
-    INTERNAL_ERROR = "internal-error"
-
-
 class Answer(Record):
     """What a node sends back, beside the packed update when it trained."""
 
@@ -139,7 +117,7 @@ class Sent(Record):
     """Body of `update.sent`: what left a hospital."""
 
     plan_id: Digest
-    run_id: str
+    run_id: RunId
     round: Annotated[int, Field(ge=1)]
     site: Name
     update_digest: Digest
@@ -147,6 +125,8 @@ class Sent(Record):
     size_bytes: Annotated[int, Field(ge=0)]
     charge_digest: Digest
     """Digest of the Charge that paid for it."""
+    provenance: Provenance = Provenance()
+    """What it was made with."""
 
 
 class Evaluation(Record):
@@ -157,13 +137,13 @@ class Evaluation(Record):
     """
 
     plan_id: Digest
-    run_id: str
+    run_id: RunId
     site: Name
     model_digest: Digest
     negative: tuple[int, ...]
     """Noised count of negative patients in each of B equal score bins over [0, 1]."""
     positive: tuple[int, ...]
-    noise_multiplier: str
+    noise_multiplier: DecimalText
     charge_digest: Digest
 
 
@@ -172,20 +152,31 @@ class Exclusion(Record):
 
     site: Name
     reason: Reason
-    explanation: Text = ""
+    detail: Detail = Detail.NONE
+    found: DecimalText | None = None
+    """What was measured, where the detail is about a number."""
+    allowed: DecimalText | None = None
+
+    @property
+    def explanation(self) -> str:
+        """The detail as a sentence part for people; it is not part of the record."""
+        text = DETAILS[self.detail]
+        return (
+            text if self.found is None else f"{text} (found {self.found}, at most {self.allowed})"
+        )
 
 
 class Closing(Record):
     """Body of `round.closed` and `round.abandoned`: who took part, who did not, what came of it."""
 
     plan_id: Digest
-    run_id: str
+    run_id: RunId
     round: Annotated[int, Field(ge=1)]
     participants: tuple[Name, ...]
     update_digests: tuple[Digest, ...]
     """In the order of `participants`."""
     exclusions: tuple[Exclusion, ...]
-    rule: str
-    quorum: int
+    rule: AggregationRule
+    quorum: Annotated[int, Field(ge=1)]
     aggregate_digest: Digest | None
     """Digest of the new packed global model; none when the round was abandoned."""

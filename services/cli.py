@@ -16,6 +16,7 @@ from rich.table import Table
 
 from audit.settings import read_settings
 from protocol.plan import Cohort
+from protocol.words import Ground
 from services.errors import CentreError, ConfigurationError, NotActiveError
 from services.opening import now_us, read_consortium
 from services.operator import Coordinator
@@ -88,6 +89,18 @@ def activate(
     if not decision["active"]:
         raise NotActiveError(f"not active: {decision['reason']}")
     _out.print(f"active at {', '.join(decision['signers'])}")
+
+
+@app.command()
+def withdraw(
+    plan_id: Annotated[str, typer.Argument(help="The plan's id (sha256:…).")],
+    ground: Annotated[Ground, typer.Option(help="Why, for the record.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Take a plan back for good: no round of it opens any more; a run in progress is halted."""
+    with Coordinator(read_settings(config, CentreSettings)) as coordinator:
+        coordinator.withdraw(plan_id, ground)
+    _out.print(f"withdrawn: {plan_id}")
 
 
 @app.command()

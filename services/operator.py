@@ -7,6 +7,7 @@ import httpx
 
 from audit.settings import split_address
 from protocol.plan import Plan
+from protocol.words import Ground
 from services.errors import CentreError, ConfigurationError
 from services.settings import CentreSettings
 
@@ -45,6 +46,10 @@ class Coordinator:
     def activate(self, plan_id: str) -> dict[str, Any]:
         """Count the ballots of a plan."""
         return dict(self._ask("POST", f"/v1/plans/{plan_id}/activate"))
+
+    def withdraw(self, plan_id: str, ground: Ground) -> None:
+        """Take a plan back for good."""
+        self._ask("POST", f"/v1/plans/{plan_id}/withdraw", json={"ground": str(ground)})
 
     def start(self, plan_id: str) -> str:
         """Begin a run of an active plan; returns its id."""

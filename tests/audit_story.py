@@ -29,6 +29,7 @@ from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
 from protocol.consortium import Consortium, Member, Role
 from protocol.plan import (
     Aggregation,
+    AggregationRule,
     Cohort,
     Network,
     Optimiser,
@@ -144,6 +145,8 @@ class Story:
         """Charge a round and return the charge's digest; `change` may spoil the body first."""
         spent = self._compositions.setdefault(site, Composition())
         spent.add(SampledGaussian(SAMPLE_RATE, NOISE, STEPS))
+        alone = Composition()
+        alone.add(SampledGaussian(SAMPLE_RATE, NOISE, STEPS))
         body = Charge(
             site=site,
             account=account_of(site),
@@ -158,8 +161,10 @@ class Story:
                 steps=STEPS,
             ),
             epsilon=decimal_text(round(spent.epsilon(1e-5), 6)),
+            epsilon_alone=decimal_text(round(alone.epsilon(1e-5), 6)),
             delta="0.00001",
             budget="8",
+            clip_norm="0.5",
             accountant_version="test",
             secure_noise=True,
         ).to_json()
@@ -195,7 +200,7 @@ class Story:
             participants=participants,
             update_digests=tuple(digest(f"update {site} {number}") for site in participants),
             exclusions=tuple(Exclusion(site=site, reason=Reason.LATE) for site in left_out),
-            rule="fedavg",
+            rule=AggregationRule.FEDAVG,
             quorum=2,
             aggregate_digest=digest(f"model {number}"),
         )

@@ -24,7 +24,6 @@ from audit.entry import Entry
 from audit.evidence import TarLog
 from audit.export import export_evidence
 from audit.findings import Findings
-from audit.relay import Relay
 from audit.settings import read_settings
 from audit.trust import Trust
 from audit.verify import verify_log
@@ -48,19 +47,20 @@ from hospital_node.intake import take_in
 from hospital_node.logkeeper import open_log_keeper
 from hospital_node.settings import NodeSettings
 from hospital_node.site import Site, open_site
-from hospital_node.voting import plans, vote
+from hospital_node.voting import Say, plans, vote
 from protocol.ballot import Choice, Rule
 from protocol.consortium import Role
 from protocol.plan import Aggregation, Cohort, Optimiser, Plan, Preprocessing, Privacy
 from protocol.record import sha256_text
 from protocol.round import Answer, OrderKind
 from protocol.update import Packed
+from protocol.words import Ground
 from services.centre import Centre
 from services.coordinator import store
 from services.coordinator.grid import Grid
 from services.coordinator.local_grid import Answerer, LocalGrid
 from services.coordinator.runs import carry_out, create_run
-from services.opening import now_us, open_centre
+from services.opening import now_us, open_centre, relay_of
 from services.registry.plans import activate, default_plan, propose
 from services.settings import CentreSettings
 
@@ -141,11 +141,11 @@ class Federation:
         propose(self.centre, plan)
 
     def vote(
-        self, site: str, plan: Plan, choice: Choice = Choice.APPROVE, reason: str = ""
+        self, site: str, plan: Plan, choice: Choice = Choice.APPROVE, ground: Ground = Ground.NONE
     ) -> None:
         """Vote as soon as the plan is in the log that the hospital reads."""
         wait_until(lambda: plan.id in {one.plan.id for one in plans(self.sites[site])})
-        vote(self.sites[site], plan.id, choice, reason=reason)
+        vote(self.sites[site], plan.id, choice, say=Say(ground))
 
     def activate(self, plan: Plan, *, votes: int) -> None:
         """Count the ballots once as many as `votes` have reached the log."""
@@ -201,7 +201,7 @@ def federation(folder: Path, postgres: str, *, patients: int = 24) -> Iterator[F
         centre = stack.enter_context(
             open_centre(read_settings(folder / "centre" / "centre.toml", CentreSettings))
         )
-        stack.enter_context(_thread(Relay(centre.pool, centre.log).run))
+        stack.enter_context(_thread(relay_of(centre).run))
         sites: dict[str, Site] = {}
         made = Federation(folder, centre, sites)
         for number, (name, scanner) in enumerate(zip(HOSPITALS, SCANNERS.values(), strict=True)):

@@ -132,6 +132,19 @@ def commit(images: Iterable[Labelled], salt: bytes) -> str:
     return "sha256:" + hmac.new(salt, message, hashlib.sha256).hexdigest()
 
 
+def commit_read(patients: Iterable[Patient], salt: bytes) -> str:
+    """A commitment to the images of `patients`, as `commit` makes one of a whole selection.
+
+    Raises:
+        ValueError: the salt is too short.
+    """
+    if len(salt) < MIN_SALT_BYTES:
+        raise ValueError(f"the salt has {len(salt)} bytes; at least {MIN_SALT_BYTES}")
+    lines = sorted(f"{i.instance}\0{i.content_digest}" for p in patients for i in p.images)
+    message = "\n".join(("wardround/read/v1", *lines)).encode()
+    return "sha256:" + hmac.new(salt, message, hashlib.sha256).hexdigest()
+
+
 def _by_patient(images: Iterable[Labelled]) -> Iterator[list[Labelled]]:
     for _, group in groupby(images, key=lambda image: image.pseudonym):
         yield list(group)

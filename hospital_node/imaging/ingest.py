@@ -59,6 +59,8 @@ class IngestReport:
     """Every file in quarantine now."""
     not_moved: int
     """Patients whom the labels would now have in the other partition; they stay in the first."""
+    released: tuple[Reason, ...]
+    """Why files that this scan has taken out of quarantine into the index had been there."""
 
 
 class _Same(Enum):
@@ -113,10 +115,17 @@ def ingest_folder(
             progress(done, len(paths))
         with connection.transaction():
             not_moved = _count_not_moved(connection, answers)
+            released = _released(connection, known)
             indexed = index.count_instances(connection)
             quarantined = index.list_quarantine(connection)
     return IngestReport(
-        indexed, len(paths) - unchanged, unchanged, gone, quarantined, not_moved=not_moved
+        indexed,
+        len(paths) - unchanged,
+        unchanged,
+        gone,
+        quarantined,
+        not_moved=not_moved,
+        released=released,
     )
 
 
@@ -127,6 +136,13 @@ def _files_of(source: Source) -> list[Path]:
     if not paths:
         raise FolderError(f"{source.folder} holds labels and no images; put images in it")
     return paths
+
+
+def _released(connection: Connection[Any], before: dict[str, index.Known]) -> tuple[Reason, ...]:
+    """The former reasons of the files that were in quarantine before and are indexed now."""
+    kept_back = {path: known.reason for path, known in before.items() if known.reason is not None}
+    indexed = {path for path, now in index.known_files(connection).items() if now.reason is None}
+    return tuple(kept_back[path] for path in sorted(kept_back.keys() & indexed))
 
 
 def _count_not_moved(connection: Connection[Any], answers: Answers) -> int:

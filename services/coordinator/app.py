@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from protocol.ballot import Activated
 from protocol.plan import Plan
 from protocol.record import Digest
+from protocol.words import Ground
 from services import problems
 from services.centre import Centre
 from services.coordinator import store
@@ -30,6 +31,14 @@ class RunRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     plan_id: Digest
+
+
+class Withdrawal(BaseModel):
+    """Why a plan is taken back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ground: Ground
 
 
 def create_app(centre: Centre, start_run: Callable[[str], None]) -> FastAPI:
@@ -82,6 +91,11 @@ def _add_plans(app: FastAPI, centre: Centre) -> None:
         if isinstance(decision, Activated):
             return {"active": True, "signers": list(decision.signers), "reason": ""}
         return {"active": False, "signers": [], "reason": decision.reason}
+
+    @app.post("/v1/plans/{plan_id}/withdraw")
+    def withdraw(plan_id: str, asked: Withdrawal) -> dict[str, Any]:
+        plans.withdraw(centre, plan_id, asked.ground)
+        return {"plan_id": plan_id, "state": "withdrawn"}
 
 
 def _add_runs(app: FastAPI, centre: Centre, start_run: Callable[[str], None]) -> None:

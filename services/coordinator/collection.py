@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from protocol import events
-from protocol.round import Exclusion, Reason, Sent
+from protocol.round import Exclusion, Sent
+from protocol.words import Detail, Reason
 from services.coordinator import store
 from services.coordinator.aggregate import RunningMean
 from services.coordinator.charges import LoggedCharges, await_charges
@@ -36,8 +37,9 @@ class Collection:
         """Take one site's result in; returns without waiting for anything."""
         if isinstance(result, Lost):
             outcome: Taken | Exclusion = Exclusion(
-                site=result.site, reason=result.reason, explanation=result.explanation[:400]
+                site=result.site, reason=result.reason, detail=Detail.NO_ANSWER
             )
+            _log.info("no answer", site=result.site, explanation=result.explanation)
         else:
             outcome = self.intake.check(result)
         if isinstance(outcome, Exclusion):
@@ -48,12 +50,7 @@ class Collection:
     def leave_out(self, exclusion: Exclusion) -> None:
         """Put on the record that a site is not in the round, and why."""
         opening, centre = self.intake.opening, self.intake.centre
-        event = events.update_rejected(
-            opening,
-            site=exclusion.site,
-            reason=exclusion.reason,
-            explanation=exclusion.explanation,
-        )
+        event = events.update_rejected(opening, exclusion)
         with centre.pool.connection() as connection:
             store.drop_update(connection, opening, site=exclusion.site)
             centre.outbox.append(connection, event)
@@ -72,7 +69,7 @@ class Collection:
         )
         await_charges(charges, self._settle_paid)
         for site in tuple(self._held):
-            self._reject(site, "the charge that its receipt names is not on the log")
+            self._reject(site, Detail.CHARGE_NOT_LOGGED)
 
     def _hold(self, taken: Taken) -> None:
         opening, site = self.intake.opening, taken.sent.site
@@ -107,5 +104,5 @@ class Collection:
         self.digests.append(sent.update_digest)
         _log.info("update received", run=opening.run_id, round=opening.round, site=sent.site)
 
-    def _reject(self, site: str, explanation: str) -> None:
-        self.leave_out(Exclusion(site=site, reason=Reason.BAD_UPDATE, explanation=explanation))
+    def _reject(self, site: str, detail: Detail) -> None:
+        self.leave_out(Exclusion(site=site, reason=Reason.BAD_UPDATE, detail=detail))

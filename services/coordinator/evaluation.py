@@ -17,8 +17,9 @@ from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
 from protocol.catalogue import layout_of
 from protocol.errors import ProtocolError
 from protocol.events import Kind
-from protocol.round import Answer, Candidate, Evaluation, OrderKind, Reason, Verdict
+from protocol.round import Answer, Candidate, Evaluation, OrderKind, Verdict
 from protocol.update import Packed, packed_digest
+from protocol.words import Detail, Reason
 from services.centre import Centre
 from services.coordinator import store
 from services.coordinator.charges import LoggedCharges, await_charges
@@ -139,14 +140,12 @@ class Releases:
         entry = Entry.parse(receipt)
         entry.verify(member_verifier(self.centre, site))
         if entry.type != Kind.EVALUATION_RELEASED:
-            raise BadReplyError(
-                f"the receipt is a {entry.type}; expected {Kind.EVALUATION_RELEASED}"
-            )
+            raise BadReplyError(Detail.OTHER_RECEIPT)
         released = Evaluation.from_json(entry.body)
         candidate = self.candidate
         found = (released.site, released.plan_id, released.run_id, released.model_digest)
         if found != (site, candidate.plan_id, candidate.run_id, candidate.model_digest):
-            raise BadReplyError("the receipt is about another site, plan, run or model")
+            raise BadReplyError(Detail.OTHER_RECEIPT)
         return released
 
 

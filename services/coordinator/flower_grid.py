@@ -43,8 +43,8 @@ from flwr.supercore.inflatable.inflatable_utils import (
     push_objects,
 )
 
-from protocol.round import Reason
 from protocol.update import Packed
+from protocol.words import Reason
 from services.coordinator.bundle import build_bundle
 from services.coordinator.flower_run import FlowerRun, call, control_client, open_run
 from services.coordinator.grid import (

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from protocol.round import Reason
 from protocol.update import Packed
+from protocol.words import Reason
 
 
 class GridError(Exception):

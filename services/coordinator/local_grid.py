@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
 import numpy as np
 
-from protocol.round import Reason
 from protocol.update import Packed
+from protocol.words import Reason
 from services.coordinator.grid import Incoming, Lost, Outgoing, check_each_once
 
 Answerer = Callable[[bytes, Packed], tuple[bytes, Packed | None]]

@@ -11,8 +11,9 @@ import numpy as np
 
 from protocol import events
 from protocol.catalogue import layout_of
-from protocol.round import Closing, Exclusion, Opening, OrderKind, Reason, RoundState
+from protocol.round import Closing, Exclusion, Opening, OrderKind, RoundState
 from protocol.update import Packed, packed_digest
+from protocol.words import Detail, Reason
 from services.centre import Centre
 from services.coordinator import store
 from services.coordinator.aggregate import RunningMean
@@ -20,6 +21,7 @@ from services.coordinator.collection import Collection
 from services.coordinator.grid import Grid
 from services.coordinator.intake import Intake
 from services.coordinator.orders import Run, Warrant, await_warrant, orders_for
+from services.registry.store import hold_active
 
 GATHER_S = 60.0
 """How long a round waits for a quorum to come on line before it opens with those it has."""
@@ -33,10 +35,12 @@ def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, model: P
 
     Raises:
         GridError: the centre's own transport failed; the round is left open.
+        NotActiveError: the plan was withdrawn; nothing was opened.
     """
     present = _gather(run, grid)
     opening = _opening(centre, run, number=number, model=model)
     with centre.pool.connection() as connection:
+        hold_active(connection, run.plan.id)
         store.insert_round(connection, run.run_id, number, changed_us=centre.clock_us())
         store.open_round(connection, opening, changed_us=centre.clock_us())
         entry = centre.outbox.append(connection, events.round_opened(opening))
@@ -53,13 +57,13 @@ def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, model: P
     return _end(centre, run, number=number, model=model, collection=collection)
 
 
-def abandon_open_rounds(centre: Centre, run: Run, *, explanation: str) -> None:
+def abandon_open_rounds(centre: Centre, run: Run, *, detail: Detail) -> None:
     """Abandon, on the record, what a coordinator that stopped has left open."""
     with centre.pool.connection() as connection:
         for stored in store.load_rounds(connection, run.run_id):
             if stored.state is RoundState.OPEN:
                 exclusions = tuple(
-                    Exclusion(site=site, reason=Reason.INTERNAL_ERROR, explanation=explanation)
+                    Exclusion(site=site, reason=Reason.INTERNAL_ERROR, detail=detail)
                     for site in run.signers
                 )
                 closing = _closing(run, stored.number, exclusions=exclusions)
@@ -101,10 +105,9 @@ def _absentees(
     """The sites that are sent no order, and why."""
     for site in opening.sites:
         if site not in present:
-            yield Exclusion(site=site, reason=Reason.UNREACHABLE, explanation="not on line")
+            yield Exclusion(site=site, reason=Reason.UNREACHABLE, detail=Detail.NOT_ON_LINE)
         elif warrant is None:
-            why = "no quorum of hospitals saw the opening on the log before the deadline"
-            yield Exclusion(site=site, reason=Reason.LATE, explanation=why)
+            yield Exclusion(site=site, reason=Reason.LATE, detail=Detail.OPENING_UNSEEN)
 
 
 def _end(centre: Centre, run: Run, *, number: int, model: Packed, collection: Collection) -> Packed:
@@ -146,7 +149,7 @@ def _closing(
         participants=tuple(site for site, _ in taken),
         update_digests=tuple(digest for _, digest in taken),
         exclusions=tuple(sorted(exclusions, key=lambda one: one.site)),
-        rule=str(run.plan.aggregation.rule),
+        rule=run.plan.aggregation.rule,
         quorum=run.plan.aggregation.quorum,
         aggregate_digest=aggregate,
     )

@@ -12,17 +12,25 @@ import structlog
 from audit.ids import RANDOM_BYTES, uuid7
 from protocol import events
 from protocol.catalogue import initial_state
+from protocol.run import Contribution, RunEnd, RunHalt, RunStart, contribution_of
+from protocol.words import HALTS, Detail, Halt
 from services.centre import Centre
 from services.coordinator import store
 from services.coordinator.evaluation import evaluate_candidate
 from services.coordinator.grid import Grid, GridError
-from services.coordinator.intake import short_line
 from services.coordinator.orders import Run
 from services.coordinator.rounds import abandon_open_rounds, conduct_round, rounds_closed
 from services.database import Connection
 from services.errors import BusyError, NotActiveError
 from services.registry.ballots import SignedBallot, ballot_in
-from services.registry.store import load_plan
+from services.registry.store import hold_active, load_plan
+
+_OPEN_ROUNDS = {
+    Halt.COORDINATOR_STOPPED: Detail.COORDINATOR_STOPPED,
+    Halt.TRANSPORT_FAILED: Detail.TRANSPORT_FAILED,
+    Halt.PLAN_WITHDRAWN: Detail.PLAN_WITHDRAWN,
+}
+"""What the sites of a round that a halt leaves open are told; other halts come between rounds."""
 
 OpenGrid = Callable[[], AbstractContextManager[Grid]]
 """Opens a way to the sites for the length of one run."""
@@ -42,19 +50,23 @@ def create_run(centre: Centre, plan_id: str) -> str:
     run_id = uuid7(now_us, centre.random_bytes(RANDOM_BYTES))
     with centre.pool.connection() as connection:
         stored = load_plan(connection, plan_id)
+        if stored.state == "withdrawn":
+            raise NotActiveError(f"plan {plan_id} was withdrawn; propose another one")
         if stored.state != "active":
             raise NotActiveError(
                 f"plan {plan_id} is not active; hospitals vote, then `wardround centre activate`"
             )
         if stored.plan.expires_us <= now_us:
             raise NotActiveError(f"plan {plan_id} has expired; propose it again with a later time")
+        hold_active(connection, plan_id)
         connection.execute("LOCK TABLE runs IN SHARE ROW EXCLUSIVE MODE")
         running = [run.run_id for run in store.load_runs(connection) if run.state == "running"]
         if running:
             raise BusyError(f"run {running[0]} is in progress; one runs at a time")
         digest = store.save_model(connection, initial_state(stored.plan.network))
         store.insert_run(connection, run_id, plan_id, model_digest=digest, created_us=now_us)
-        centre.outbox.append(connection, events.run_created(stored.plan, run_id))
+        start = RunStart(plan_id=plan_id, run_id=run_id, rounds=stored.plan.rounds)
+        centre.outbox.append(connection, events.run_created(start))
     return run_id
 
 
@@ -66,7 +78,9 @@ def carry_out(centre: Centre, run_id: str, open_grid: OpenGrid) -> None:
             _carry_out(centre, run, grid)
     except GridError as fault:
         _log.error("the grid failed", run=run_id, fault=str(fault))
-        _halt(centre, run, explanation=short_line(fault))
+        _halt(centre, run, Halt.TRANSPORT_FAILED)
+    except NotActiveError:
+        _halt(centre, run, Halt.PLAN_WITHDRAWN)
 
 
 def halt_interrupted(centre: Centre) -> tuple[str, ...]:
@@ -75,7 +89,7 @@ def halt_interrupted(centre: Centre) -> tuple[str, ...]:
         left = [run.run_id for run in store.load_runs(connection) if run.state == "running"]
     for run_id in left:
         run = load_run(centre, run_id)
-        _halt(centre, run, explanation="the coordinator stopped during the run")
+        _halt(centre, run, Halt.COORDINATOR_STOPPED)
     return tuple(left)
 
 
@@ -99,23 +113,37 @@ def _carry_out(centre: Centre, run: Run, grid: Grid) -> None:
         model = conduct_round(centre, run, grid, number=number, model=model)
     completed = rounds_closed(centre, run.run_id)
     if completed == 0:
-        _halt(centre, run, explanation="no round reached its quorum")
+        _halt(centre, run, Halt.NO_QUORUM)
         return
     if not evaluate_candidate(centre, run, grid, rounds_completed=completed, model=model):
-        _halt(centre, run, explanation="no quorum of hospitals has seen the candidate on the log")
+        _halt(centre, run, Halt.CANDIDATE_UNSEEN)
         return
-    event = events.run_completed(run.plan, run.run_id, rounds_completed=completed)
+    end = RunEnd(
+        plan_id=run.plan.id,
+        run_id=run.run_id,
+        rounds_completed=completed,
+        rounds_planned=run.plan.rounds,
+    )
     with centre.pool.connection() as connection:
         if _end(centre, connection, run, state="completed", explanation=""):
-            centre.outbox.append(connection, event)
+            centre.outbox.append(connection, events.run_completed(end))
+            scored = events.contribution_scored(_contribution(connection, run))
+            centre.outbox.append(connection, scored)
 
 
-def _halt(centre: Centre, run: Run, *, explanation: str) -> None:
-    abandon_open_rounds(centre, run, explanation=explanation)
-    event = events.run_halted(run.plan, run.run_id, explanation=explanation)
+def _contribution(connection: Connection, run: Run) -> Contribution:
+    """Who took part in the run's aggregates, from the closings as they are on the record."""
+    rounds = store.load_rounds(connection, run.run_id)
+    closings = [stored.closing for stored in rounds if stored.closing is not None]
+    return contribution_of(run.plan, run.run_id, signers=run.signers, closings=closings)
+
+
+def _halt(centre: Centre, run: Run, reason: Halt) -> None:
+    abandon_open_rounds(centre, run, detail=_OPEN_ROUNDS.get(reason, Detail.NONE))
+    halt = RunHalt(plan_id=run.plan.id, run_id=run.run_id, reason=reason)
     with centre.pool.connection() as connection:
-        if _end(centre, connection, run, state="halted", explanation=explanation):
-            centre.outbox.append(connection, event)
+        if _end(centre, connection, run, state="halted", explanation=HALTS[reason]):
+            centre.outbox.append(connection, events.run_halted(halt))
 
 
 def _end(centre: Centre, connection: Connection, run: Run, *, state: str, explanation: str) -> bool:

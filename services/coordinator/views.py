@@ -18,7 +18,7 @@ def plan_view(stored: StoredPlan, ballots: Sequence[SignedBallot]) -> dict[str, 
         "signers": list(stored.signers),
         "rounds": stored.plan.rounds,
         "votes": [
-            {"site": b.ballot.site, "choice": str(b.ballot.choice), "reason": b.ballot.reason}
+            {"site": b.ballot.site, "choice": str(b.ballot.choice), "ground": str(b.ballot.ground)}
             for b in ballots
         ],
     }
@@ -57,7 +57,9 @@ def _round_view(stored: StoredRound) -> dict[str, Any]:
         "sites": [] if opening is None else list(opening.sites),
         "deadline_us": None if opening is None else opening.deadline_us,
         "participants": [] if closing is None else list(closing.participants),
-        "exclusions": [] if closing is None else [one.to_json() for one in closing.exclusions],
+        "exclusions": []
+        if closing is None
+        else [{**one.to_json(), "explanation": one.explanation} for one in closing.exclusions],
         "aggregate_digest": None if closing is None else closing.aggregate_digest,
         "changed_us": stored.changed_us,
     }

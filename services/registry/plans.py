@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from protocol import events
-from protocol.ballot import Activated, NotActivated, decide_activation
+from protocol.ballot import Activated, NotActivated, activation_of, decide_activation
 from protocol.catalogue import CATALOGUE, card_of
 from protocol.errors import ProtocolError
 from protocol.plan import (
@@ -21,10 +21,12 @@ from protocol.plan import (
     Preprocessing,
     Privacy,
 )
+from protocol.run import PlanWithdrawal
+from protocol.words import Ground
 from services.centre import Centre
 from services.errors import ConfigurationError
 from services.registry.ballots import read_ballots
-from services.registry.store import insert_plan, load_plan, mark_active
+from services.registry.store import insert_plan, load_plan, mark_active, mark_withdrawn
 
 DEFAULT_NETWORK = "efficientnet-lite0-head"
 DAY_US = 86_400 * 1_000_000
@@ -103,6 +105,8 @@ def activate(centre: Centre, plan_id: str) -> Activated | NotActivated:
         stored = load_plan(connection, plan_id)
     if stored.state == "active":
         return Activated(stored.signers)
+    if stored.state == "withdrawn":
+        return NotActivated("the plan was withdrawn")
     signed = read_ballots(centre, plan_id)
     decision = decide_activation(stored.plan, (s.ballot for s in signed), centre.consortium.rule)
     if isinstance(decision, NotActivated):
@@ -110,9 +114,29 @@ def activate(centre: Centre, plan_id: str) -> Activated | NotActivated:
     entries = tuple(one.entry for one in signed)
     with centre.pool.connection() as connection:
         if mark_active(connection, plan_id, signers=decision.signers, ballots=entries):
-            event = events.plan_activated(stored.plan, decision.signers)
-            centre.outbox.append(connection, event)
+            activation = activation_of(
+                stored.plan,
+                (one.ballot for one in signed),
+                centre.consortium.rule,
+                signers=decision.signers,
+            )
+            centre.outbox.append(connection, events.plan_activated(activation))
     return decision
+
+
+def withdraw(centre: Centre, plan_id: str, ground: Ground) -> None:
+    """Take a plan back, on the record: no round of it opens any more, in no run.
+
+    Withdrawing it again changes nothing.
+
+    Raises:
+        NotFoundError: no such plan.
+    """
+    with centre.pool.connection() as connection:
+        load_plan(connection, plan_id)
+        if mark_withdrawn(connection, plan_id):
+            withdrawal = PlanWithdrawal(plan_id=plan_id, ground=ground)
+            centre.outbox.append(connection, events.plan_withdrawn(withdrawal))
 
 
 def _check_plan(centre: Centre, plan: Plan) -> None:

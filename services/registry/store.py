@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from protocol.plan import Plan
 from services.database import Connection
-from services.errors import NotFoundError
+from services.errors import NotActiveError, NotFoundError
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class StoredPlan:
 
     plan: Plan
     state: str
-    """`proposed` or `active`."""
+    """`proposed`, `active` or `withdrawn`."""
     signers: tuple[str, ...]
     ballots: tuple[bytes, ...]
     """The signed entries that made it active."""
@@ -48,6 +48,28 @@ def mark_active(
         (list(signers), list(ballots), plan_id),
     )
     return cursor.rowcount == 1
+
+
+def mark_withdrawn(connection: Connection, plan_id: str) -> bool:
+    """Note that a plan was taken back; false when that was noted before."""
+    cursor = connection.execute(
+        "UPDATE plans SET state = 'withdrawn' WHERE plan_id = %s AND state <> 'withdrawn'",
+        (plan_id,),
+    )
+    return cursor.rowcount == 1
+
+
+def hold_active(connection: Connection, plan_id: str) -> None:
+    """Keep a plan active until the transaction ends: who withdraws it meanwhile waits.
+
+    Raises:
+        NotActiveError: it is not active.
+    """
+    row = connection.execute(
+        "SELECT state FROM plans WHERE plan_id = %s FOR SHARE", (plan_id,)
+    ).fetchone()
+    if row is None or row[0] != "active":
+        raise NotActiveError(f"plan {plan_id} is not active, so nothing of it starts")
 
 
 def load_plan(connection: Connection, plan_id: str) -> StoredPlan:

@@ -204,7 +204,7 @@ def test_a_body_that_is_not_of_its_kind_is_found_and_stops_nothing(kind: str, bo
 
 def test_kinds_the_verifier_does_not_know_are_counted_and_left_alone() -> None:
     story = whole_story()
-    story.write("east", events.Event("read.signed", {"anything": 1}))
+    story.write("east", events.Event("weather.noted", {"anything": 1}))
     findings = findings_of(story)
     assert findings.faults == ()
     assert findings.summary.events == 21

@@ -38,7 +38,8 @@ SIGNER = a_signer()
 def a_ledger(signer: Signer = SIGNER, **policy: object) -> Ledger:
     ticks = iter(range(1_700_000_000_000_000, 2_000_000_000_000_000))
     writer = outbox.Outbox(signer, lambda: next(ticks), os.urandom, "demo/log")
-    return Ledger(writer, Policy.model_validate(policy), SIGNER.verifier)
+    local = replace(writer, log="local")
+    return Ledger(writer, Policy.model_validate(policy), SIGNER.verifier, local=local)
 
 
 def an_access(work_id: str, **changes: object) -> Access:
@@ -54,6 +55,7 @@ def an_access(work_id: str, **changes: object) -> Access:
         mechanism=ROUND,
         delta="0.00001",
         plan_cap="100",
+        clip_norm="0.5",
         secure_noise=True,
     )
     return replace(access, **changes)  # type: ignore[arg-type]
@@ -78,7 +80,9 @@ def rows(connection: Connection) -> int:
 
 
 def entries(connection: Connection) -> list[Entry]:
-    stored = connection.execute("SELECT content FROM outbox_entry ORDER BY seq").fetchall()
+    stored = connection.execute(
+        "SELECT content FROM outbox_entry WHERE log = 'consortium' ORDER BY seq"
+    ).fetchall()
     return [Entry.parse(bytes(content)) for (content,) in stored]
 
 
@@ -139,14 +143,26 @@ def test_nothing_is_charged_beyond_the_hospitals_cap(connection: Connection) -> 
     assert (refused.limit, refused.cap) == ("account", pytest.approx(cap))
     assert refused.spent <= cap < refused.after
     assert "account's budget would be exceeded" in refused.explanation
-    assert rows(connection) == len(entries(connection)) == 3
+    *charges, exhausted = entries(connection)
+    assert rows(connection) == len(charges) == 3
+    assert exhausted.type == "privacy.exhausted"
+    assert exhausted.body["charge_digest"] == Charge.from_json(charges[-1].body).digest
+    assert float(exhausted.body["epsilon"]) <= cap < float(exhausted.body["next"])
+
+
+def test_every_line_is_noted_in_the_hospitals_own_log(connection: Connection) -> None:
+    charge = charged(a_ledger().charge(connection, an_access("a")))
+    (row,) = connection.execute("SELECT content FROM outbox_entry WHERE log = 'local'").fetchall()
+    noted = Entry.parse(bytes(row[0]))
+    assert (noted.type, noted.body["number"]) == ("ledger.charged", 1)
+    assert noted.body["charge_digest"] == charge.digest
 
 
 def test_a_plan_stops_before_its_own_cap_is_exceeded(connection: Connection) -> None:
     book = a_ledger()
     cap = f"{epsilon([ROUND], 1e-5) + 0.01:.3f}"
     charged(book.charge(connection, an_access("a", plan_cap=cap)))
-    refused = book.charge(connection, an_access("b", plan_cap=cap, run_id="another run"))
+    refused = book.charge(connection, an_access("b", plan_cap=cap, run_id="another-run"))
     assert isinstance(refused, OverBudget)
     assert refused.limit == "plan"
     charged(book.charge(connection, an_access("c", plan_cap=cap, plan_id=a_plan(rounds=9).id)))

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from protocol.errors import TransitionError
-from protocol.plan import Cohort
+from protocol.plan import AggregationRule, Cohort
 from protocol.round import Closing, Opening, RoundState
 from services import database
 from services.coordinator import store
@@ -35,7 +35,7 @@ CLOSING = Closing(
     participants=(),
     update_digests=(),
     exclusions=(),
-    rule="fedavg",
+    rule=AggregationRule.FEDAVG,
     quorum=1,
     aggregate_digest=None,
 )
