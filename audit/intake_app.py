@@ -60,10 +60,11 @@ async def post_events(request: Request) -> Response:
     """Take entries, all or none; the body is an entry bundle (C2SP tlog-tiles)."""
     _check_kind(request, "application/octet-stream")
     contents = decode_bundle(await read_body(request, MAX_BODY_BYTES))
-    if not 0 < len(contents) <= MAX_SUBMISSION:
+    if not contents:
+        raise EntryRefusedError(Refusal.MALFORMED, "a bundle without entries")
+    if len(contents) > MAX_SUBMISSION:
         raise EntryRefusedError(
-            Refusal.TOO_MANY,
-            f"{len(contents)} entries in one submission; expected 1 to {MAX_SUBMISSION}",
+            Refusal.TOO_MANY, f"{len(contents)} entries at once; at most {MAX_SUBMISSION}"
         )
     return await _take(request, contents)
 
