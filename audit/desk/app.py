@@ -12,7 +12,7 @@ from audit.desk import problems
 from audit.desk.desk import Desk
 from audit.desk.questions import only_known_parameters
 from audit.desk.recording import Application, Message, Receive, Recording, Send
-from audit.desk.routes import exports, fhir, queries
+from audit.desk.routes import exports, fhir, queries, records
 
 OPEN_PATHS = (
     "/v1/openapi.json",
@@ -22,7 +22,7 @@ OPEN_PATHS = (
 )
 """Beginnings of paths that need no credentials: descriptions of the API and of its terms."""
 
-ROUTERS: tuple[APIRouter, ...] = (queries.router, exports.router)
+ROUTERS: tuple[APIRouter, ...] = (queries.router, exports.router, records.router)
 
 LENIENT_ROUTERS: tuple[APIRouter, ...] = (fhir.router, fhir.public)
 """Those that judge unknown parameters by rules of their own."""

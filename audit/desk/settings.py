@@ -52,6 +52,8 @@ class DeskSection(Section):
     """The database in the desk's own role; by default that of `[database]`."""
     role: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = None
     """The database role of `dsn`; the log's process grants it what the desk may, and no more."""
+    retention: ConfigPath | None = None
+    """The retention policy; by default the one shipped with the package."""
     tls: DeskCertificate | None = None
     oidc: Oidc | None = None
 
