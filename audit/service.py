@@ -5,6 +5,7 @@ and said in one plain line. It puts the parts together and holds none of their r
 """
 
 import argparse
+import secrets
 import signal
 import socket
 import ssl
@@ -33,12 +34,14 @@ from audit.keys import load_signer
 from audit.log import Log
 from audit.membership import read_trust
 from audit.note import Verifier
+from audit.outbox import Outbox
 from audit.parties import parties_of
 from audit.payload_intake import PayloadIntake
 from audit.projection import Projector
 from audit.pushback import Pushback, Room
 from audit.pusher import HttpsDoor, Pusher, door_context
 from audit.relay import Relay
+from audit.schema_events import note_schema
 from audit.sequencer import Sequencer
 from audit.settings import (
     AuditSettings,
@@ -91,7 +94,7 @@ def serve(settings: AuditSettings) -> None:
         listen(settings.audit.listen) as listener,
         open_pool(settings.database.dsn) as pool,
         run_parts(pool, terms, consortium=consortium) as parts,
-        run_relay(pool, parts.sequencer),
+        run_relay(pool, parts.sequencer, _own_outbox(settings, terms)),
         run_pushers(settings, parts),
     ):
         config = uvicorn.Config(
@@ -135,6 +138,23 @@ def read_terms(settings: AuditSettings) -> Terms:
         writers=membership.writers,
         merge_delay_us=settings.audit.merge_delay_s * 1_000_000,
     )
+
+
+def _own_outbox(settings: AuditSettings, terms: Terms) -> Outbox | None:
+    """Where the audit service puts what it says itself; none where it was given no key for it.
+
+    Raises:
+        SettingsError: the key is not a member's, so that the log would refuse what it signs.
+    """
+    if settings.keys.event is None:
+        return None
+    signer = load_signer(settings.keys.event)
+    if terms.producers.get(signer.name) != signer.verifier:
+        raise SettingsError(
+            f"keys.event = {settings.keys.event}: holds {signer.vkey}, which the consortium does "
+            "not know; give the key that the audit service was enrolled with"
+        )
+    return Outbox(signer, terms.clock_us, secrets.token_bytes, terms.signer.name)
 
 
 def _guests(settings: AuditSettings, membership: Trust) -> tuple[WitnessKey, ...]:
@@ -238,10 +258,17 @@ def run_parts(pool: ConnectionPool, terms: Terms, *, consortium: bytes) -> Itera
 
 
 @contextmanager
-def run_relay(pool: ConnectionPool, sequencer: Sequencer) -> Iterator[None]:
-    """Carry what the audit service itself has to say, the desk's entries among it, into its log."""
+def run_relay(
+    pool: ConnectionPool, sequencer: Sequencer, own: Outbox | None = None
+) -> Iterator[None]:
+    """Carry what the audit service itself has to say, the desk's entries among it, into its log.
+
+    First, where it has a key to say it with, whether the tables are others than before.
+    """
     stop = threading.Event()
     relay = Relay(pool, sequencer)
+    if own is not None and note_schema(pool, own) is not None:
+        relay.deliver_all()
     thread = threading.Thread(target=relay.run, args=[stop], name="relay")
     thread.start()
     try:

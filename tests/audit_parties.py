@@ -237,7 +237,10 @@ def free_port() -> int:
 
 
 def write_config(folder: Path, consortium: Consortium, *, tls: Tls, dsn: str, port: int) -> Path:
-    """An `audit.toml` with everything it names beside it."""
+    """An `audit.toml` with everything it names beside it; the service says nothing of its own.
+
+    The key it would say it with lies beside: `event.key`.
+    """
     write_consortium(folder, consortium)
     for name, signer in (("log", consortium.log), ("event", consortium.events["audit"])):
         key = folder / f"{name}.key"
@@ -255,7 +258,6 @@ listen = "127.0.0.1:{port}"
 dsn = "{dsn}"
 [keys]
 log = "log.key"
-event = "event.key"
 [tls]
 ca = "{tls.ca}"
 certificate = "{tls.certificate}"

@@ -34,6 +34,7 @@ from audit import outbox, witness
 from audit.checkpoint import open_checkpoint
 from audit.cli import app
 from audit.client import LogClient
+from audit.entry import Entry
 from audit.errors import QuorumError
 from audit.export import export_evidence
 from audit.merkle import leaf_hash, root_of
@@ -354,3 +355,38 @@ def test_a_log_key_that_is_not_the_consortiums_is_refused(tmp_path, dsn, north, 
     code, line = start_wrongly(config)
     assert code == 3
     assert "keys.log" in line
+
+
+def test_a_service_with_a_key_of_its_own_first_says_what_its_tables_are(
+    north: Consortium, certificates: Certificates, tmp_path: Path, dsn: str
+) -> None:
+    port = free_port()
+    config = write_config(tmp_path, north, tls=certificates.issue("audit"), dsn=dsn, port=port)
+    config.write_text(config.read_text().replace("[keys]", '[keys]\nevent = "event.key"'))
+    tls, chain = certificates.issue("anna"), north.chain()
+    for indices in ([1], [2]):  # said once, and not again by the service that starts next
+        with (
+            running_service(config, port) as service,
+            LogClient(service.url, tls, north.log.verifier, north.policy) as client,
+        ):
+            assert client.submit([chain.next()]) == indices
+            first = Entry.parse(client.entries(0, 1)[0])
+    assert first.type == "log.schema_changed"
+    assert first.producer == north.events["audit"].name
+
+
+def test_a_key_that_is_no_members_is_refused_before_the_port_opens(
+    north: Consortium, certificates: Certificates, tmp_path: Path, dsn: str
+) -> None:
+    own = certificates.issue("audit")
+    config = write_config(tmp_path, north, tls=own, dsn=dsn, port=free_port())
+    config.write_text(config.read_text().replace("[keys]", '[keys]\nevent = "log.key"'))
+    ended = subprocess.run(
+        [sys.executable, "-m", "audit.service", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "keys.event" in ended.stderr
