@@ -1,15 +1,16 @@
 """The right edge of the stored tree: what must be in memory to append to it.
 
-The one rule: a full tile is hashed once, when it fills. An edge that a failed transaction has
+The one rule: every node is hashed once, when it is complete. An edge that a failed transaction has
 advanced is thrown away and read back from the database.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
-from audit.merkle import Frontier, root_of
-from audit.store import Tile
-from audit.tiles import TILE_WIDTH, encode_tile, locate, tiles_of
+from audit.batch import Tile
+from audit.merkle import Frontier
+from audit.nodes import Nodes
+from audit.tiles import TILE_HEIGHT, TILE_WIDTH, locate, tiles_of
 
 ReadTile = Callable[[int, int, int], list[bytes]]
 """`read(level, index, width)`: the first hashes of one tile."""
@@ -20,7 +21,7 @@ class Edge:
 
     def __init__(self) -> None:
         self.size = 0
-        self._rows: list[list[bytes]] = [[]]
+        self._tiles: list[Nodes] = [Nodes()]
 
     @classmethod
     def restore(cls, size: int, read: ReadTile) -> Self:
@@ -29,41 +30,49 @@ class Edge:
         edge.size = size
         for tile in tiles_of(size):
             level = tile.level or 0
-            while len(edge._rows) <= level:
-                edge._rows.append([])
+            while len(edge._tiles) <= level:
+                edge._tiles.append(Nodes())
             if tile.width < TILE_WIDTH:
-                edge._rows[level] = read(level, tile.index, tile.width)
+                edge._tiles[level] = Nodes.of(read(level, tile.index, tile.width))
         return edge
 
-    def append(self, leaf: bytes) -> list[Tile]:
-        """Add a leaf hash; the tiles that it filled, from the lowest level up."""
-        filled = []
-        level = 0
-        hash_ = leaf
-        while True:
-            row = self._row(level)
-            row.append(hash_)
-            if len(row) < TILE_WIDTH:
-                break
-            hash_ = root_of(row)
-            index = self.size // TILE_WIDTH ** (level + 1)
-            filled.append(Tile(level, index, hash_, encode_tile(row)))
-            row.clear()
-            level += 1
-        self.size += 1
+    def extend(self, leaves: Sequence[bytes]) -> list[Tile]:
+        """Add leaf hashes; the tiles that they filled, in the order they did."""
+        filled: list[Tile] = []
+        first = 0
+        while first < len(leaves):
+            room = TILE_WIDTH - len(self._tiles[0])
+            part = leaves[first : first + room]
+            self._tiles[0].extend(part)
+            self.size += len(part)
+            first += len(part)
+            if len(part) == room:
+                self._fill(filled)
         return filled
 
     def root(self) -> bytes:
         """The root of the tree as it stands."""
         return Frontier.restore(self.size, self._read).root()
 
-    def _row(self, level: int) -> list[bytes]:
-        if level == len(self._rows):
-            self._rows.append([])
-        return self._rows[level]
+    def _fill(self, filled: list[Tile]) -> None:
+        """Put away the full tiles, from the lowest level up."""
+        level = 0
+        while len(self._tiles[level]) == TILE_WIDTH:
+            nodes = self._tiles[level]
+            content, inner = nodes.full()
+            index = (self.size - 1) // TILE_WIDTH ** (level + 1)
+            filled.append(Tile(level, index, nodes.root(), content, inner))
+            self._tiles[level] = Nodes()
+            level += 1
+            if level == len(self._tiles):
+                self._tiles.append(Nodes())
+            self._tiles[level].extend([nodes.root()])
 
     def _read(self, level: int, index: int) -> bytes:
         """The hash of a complete subtree at the right edge."""
-        tile_level, _, first, count = locate(level, index)
-        row = self._rows[tile_level]
-        return row[first] if count == 1 else root_of(row[first : first + count])
+        tile_level, _, first, _ = locate(level, index)
+        height = level % TILE_HEIGHT
+        node = self._tiles[tile_level].node(height, first >> height)
+        if node is None:
+            raise LookupError(f"the subtree ({level}, {index}) is not at the right edge")
+        return node

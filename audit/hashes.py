@@ -1,24 +1,33 @@
 """Hashes of the stored tree, read for proofs and kept while they are warm.
 
 The one rule: what was read once never changes, since the tree only grows. A tile that was still
-filling is read again when a proof needs more of it than was there.
+filling is read on from where it stood when a proof needs more of it. A proof whose tiles are kept
+costs no question to the database; any other costs a few, whatever its length.
 """
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 
 from psycopg_pool import ConnectionPool
 
 from audit import store
-from audit.merkle import node_hash
+from audit.merkle import EMPTY_ROOT, Read, consistency_proof, inclusion_proof
+from audit.nodes import FullNodes, Nodes
 from audit.refusal import UnknownEntryError
-from audit.tiles import TILE_HEIGHT, TILE_WIDTH, decode_tile, locate
+from audit.tiles import TILE_HEIGHT, TILE_WIDTH, locate
 
-_KEPT_TILES = 512
-"""Tiles whose inner nodes are kept: 16 KiB of hashes each, about 30 MiB of memory at most."""
+_KEPT_TILES = 2048
+"""Tiles whose nodes are kept: 16 KiB each, 32 MiB of memory at most."""
 
-Nodes = list[list[bytes]]
-"""The complete nodes of one tile by height above its lowest row, as far as the tile is filled."""
+_Place = tuple[int, int]
+"""Level and index of a tile."""
+
+_Proof = tuple[bytes, ...]
+
+
+class _NotKeptError(LookupError):
+    """A hash is not in memory."""
 
 
 class TreeHashes:
@@ -26,8 +35,26 @@ class TreeHashes:
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
-        self._kept: OrderedDict[tuple[int, int], Nodes] = OrderedDict()
+        self._kept: OrderedDict[_Place, Nodes | FullNodes] = OrderedDict()
         self._lock = threading.Lock()
+
+    def inclusion(self, index: int, size: int) -> _Proof:
+        """The audit path of leaf `index` in the tree of `size` leaves.
+
+        Raises:
+            UnknownEntryError: the log has not grown that far.
+            ValueError: there is no such leaf in such a tree.
+        """
+        return self._prove(lambda read: inclusion_proof(index, size, read))
+
+    def consistency(self, old: int, new: int) -> _Proof:
+        """The proof that the tree of `new` leaves extends the tree of `old`.
+
+        Raises:
+            UnknownEntryError: the log has not grown that far.
+            ValueError: `old` is negative or exceeds `new`.
+        """
+        return self._prove(lambda read: consistency_proof(old, new, read))
 
     def read(self, level: int, index: int) -> bytes:
         """The hash of the complete subtree `(level, index)`.
@@ -35,10 +62,17 @@ class TreeHashes:
         Raises:
             UnknownEntryError: the log has no such subtree yet.
         """
-        tile_level, tile, first, _ = locate(level, index)
-        height = level % TILE_HEIGHT
-        row = self._row(tile_level, tile, height=height, width=(first >> height) + 1)
-        return row[first >> height]
+        try:
+            return self._read_kept(level, index)
+        except _NotKeptError:
+            tile_level, tile, _, _ = locate(level, index)
+            self._load([(tile_level, tile)])
+        try:
+            return self._read_kept(level, index)
+        except _NotKeptError as cause:
+            raise UnknownEntryError(
+                f"the log has not grown to hold the subtree ({level}, {index}) yet"
+            ) from cause
 
     def tile(self, level: int, index: int, width: int) -> list[bytes]:
         """The first `width` hashes of a tile.
@@ -46,38 +80,68 @@ class TreeHashes:
         Raises:
             UnknownEntryError: the log has not filled it that far.
         """
-        return self._row(level, index, height=0, width=width)[:width]
+        first = index * TILE_WIDTH
+        return [self.read(TILE_HEIGHT * level, first + number) for number in range(width)]
 
-    def _row(self, level: int, index: int, *, height: int, width: int) -> list[bytes]:
-        """At least the first `width` nodes of a tile at one height."""
+    def _prove(self, prove: Callable[[Read], _Proof]) -> _Proof:
+        try:
+            return prove(self._read_kept)
+        except _NotKeptError:
+            self._load(_places_of(prove))
+        return prove(self.read)
+
+    def _read_kept(self, level: int, index: int) -> bytes:
+        tile_level, tile, first, _ = locate(level, index)
+        height = level % TILE_HEIGHT
         with self._lock:
-            nodes = self._kept.get((level, index))
+            nodes = self._kept.get((tile_level, tile))
             if nodes is not None:
-                self._kept.move_to_end((level, index))
-        if nodes is None or len(nodes[height]) < width:
-            nodes = self._fetch(level, index)
-        if len(nodes[height]) < width:
-            raise UnknownEntryError(f"the log has not filled tile {index} of level {level} so far")
-        return nodes[height]
+                self._kept.move_to_end((tile_level, tile))
+        node = nodes.node(height, first >> height) if nodes is not None else None
+        if node is None:
+            raise _NotKeptError(f"({level}, {index})")
+        return node
 
-    def _fetch(self, level: int, index: int) -> Nodes:
-        with self._pool.connection() as connection:
-            content = store.full_tile(connection, level=level, index=index)
-            if content is not None:
-                row = decode_tile(content)
-            else:
-                row = store.tile_hashes(connection, level=level, index=index, width=TILE_WIDTH)
-        nodes = _grow(row)
+    def _load(self, places: Iterable[_Place]) -> None:
+        """Read these tiles, as far as the log has filled them."""
         with self._lock:
-            self._kept[(level, index)] = nodes
+            before = {place: self._kept.get(place) for place in places}
+        wanted = [place for place, nodes in before.items() if not isinstance(nodes, FullNodes)]
+        loaded: dict[_Place, Nodes | FullNodes] = {}
+        with self._pool.connection() as connection:
+            full = store.full_tiles(connection, wanted)
+            for place in wanted:
+                nodes = before[place]
+                if place in full:
+                    loaded[place] = FullNodes(full[place])
+                else:
+                    known = nodes if isinstance(nodes, Nodes) else Nodes()
+                    level, index = place
+                    more = store.tile_hashes(
+                        connection, level=level, index=index, start=len(known), end=TILE_WIDTH
+                    )
+                    loaded[place] = known.grown(more)
+        self._keep(loaded)
+
+    def _keep(self, loaded: dict[_Place, Nodes | FullNodes]) -> None:
+        with self._lock:
+            for place, nodes in loaded.items():
+                kept = self._kept.get(place)
+                if kept is None or len(kept) < len(nodes) or isinstance(nodes, FullNodes):
+                    self._kept[place] = nodes
+                self._kept.move_to_end(place)
             while len(self._kept) > _KEPT_TILES:
                 self._kept.popitem(last=False)
-        return nodes
 
 
-def _grow(row: list[bytes]) -> Nodes:
-    nodes = [row]
-    for _ in range(TILE_HEIGHT - 1):
-        row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)]
-        nodes.append(row)
-    return nodes
+def _places_of(prove: Callable[[Read], _Proof]) -> set[_Place]:
+    """The tiles that hold the hashes of a proof."""
+    places = set()
+
+    def note(level: int, index: int) -> bytes:
+        tile_level, tile, _, _ = locate(level, index)
+        places.add((tile_level, tile))
+        return EMPTY_ROOT  # any hash: this proof is not shown to anybody
+
+    prove(note)
+    return places

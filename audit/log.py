@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from psycopg_pool import ConnectionPool
 
 from audit import projection, store
+from audit.bundles import Bundles
 from audit.checkpoint import add_cosignatures, open_checkpoint
 from audit.errors import ProofError
 from audit.hashes import TreeHashes
-from audit.merkle import consistency_proof, inclusion_proof
 from audit.note import Verifier
 from audit.projection import Filter
 from audit.proof import format_proof
 from audit.refusal import NotYetWitnessedError, UnknownEntryError
-from audit.tiles import TILE_WIDTH, TileName, encode_bundle, encode_tile, parse_path
+from audit.tiles import TILE_WIDTH, encode_tile, parse_path
 from audit.watermarks import Mark, Watermarks
 
 _EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -61,6 +61,7 @@ class Log:
         self._verifier = verifier
         self._watermarks = watermarks
         self._hashes = hashes
+        self._bundles = Bundles(pool)
         self._clock_s = clock_s
 
     def checkpoint(self) -> str:
@@ -133,7 +134,7 @@ class Log:
         size = self._signed_size(at_least=new)
         if not 0 <= old <= new <= size:
             raise UnknownEntryError(f"no proof from {old} to {new} entries; the log has {size}")
-        return consistency_proof(old, new, self._hashes.read)
+        return self._hashes.consistency(old, new)
 
     def all_entries(self, size: int) -> Iterator[bytes]:
         """The bytes of the first `size` entries, in order, read a bundle at a time."""
@@ -168,17 +169,9 @@ class Log:
             name = parse_path(path)
         except ProofError as cause:
             raise UnknownEntryError(str(cause)) from cause
-        parts = self._parts(name)
-        if len(parts) < name.width:
-            raise UnknownEntryError(f"{path}: the log is shorter; see its checkpoint")
-        return encode_bundle(parts) if name.level is None else encode_tile(parts)
-
-    def _parts(self, name: TileName) -> list[bytes]:
-        if name.level is not None:
-            return self._hashes.tile(name.level, name.index, name.width)
-        start = name.index * TILE_WIDTH
-        with self._pool.connection() as connection:
-            return store.entries(connection, start=start, end=start + name.width)
+        if name.level is None:
+            return self._bundles.read(name.index, name.width)
+        return encode_tile(self._hashes.tile(name.level, name.index, name.width))
 
     def _signed_size(self, *, at_least: int) -> int:
         """The number of entries under the last signed checkpoint.
@@ -197,7 +190,7 @@ class Log:
         checkpoint = self.checkpoint()
         size = open_checkpoint(checkpoint, self._verifier).size
         found = tuple(
-            Found(index, content, inclusion_proof(index, size, self._hashes.read))
+            Found(index, content, self._hashes.inclusion(index, size))
             for index, content in page.entries
         )
         return Page(checkpoint, found, page.scanned_to)
@@ -206,7 +199,7 @@ class Log:
         size = open_checkpoint(note, self._verifier).size
         if index >= size:
             raise UnknownEntryError(f"the log holds no entry {index}")
-        return format_proof(index, inclusion_proof(index, size, self._hashes.read), note)
+        return format_proof(index, self._hashes.inclusion(index, size), note)
 
     def _index_of(self, name: str) -> int:
         if _INDEX.fullmatch(name):
@@ -215,7 +208,7 @@ class Log:
             with self._pool.connection() as connection:
                 found = store.find_events(connection, [name])
             if name in found:
-                return found[name][0]
+                return found[name]
         raise UnknownEntryError(f"the log holds no entry {name!r}")
 
     def _await_index(self, name: str, deadline: float) -> int:

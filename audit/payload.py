@@ -83,9 +83,9 @@ received_us, removed_by::text
 def read_entry(connection: Connection, event_id: str) -> Entry | None:
     """The log's entry with this event id, or none."""
     row = connection.execute(
-        "SELECT content FROM audit_entry WHERE event_id = %s::uuid", [event_id]
+        "SELECT audit_content(audit_index(%s::uuid))", [event_id]
     ).fetchone()
-    return Entry.parse(bytes(row[0])) if row else None
+    return Entry.parse(bytes(row[0])) if row and row[0] else None
 
 
 def commits_to(entry: Entry, commitment: bytes) -> bool:

@@ -39,11 +39,11 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _SITE_MEMBERS = frozenset({"site", "sites", "participants", "signers"})
 
 _COPY = """
-COPY audit_event (idx, time_us, round, outcome, type, producer, organisation, actor,
+COPY audit_event (idx, seq, time_us, round, outcome, type, producer, organisation, actor,
     plan_id, run_id, models, sites, facts)
 FROM STDIN (FORMAT BINARY)
 """
-_TYPES = ("int8", "int8", "int8", "int2", *["text"] * 6, "text[]", "text[]", "jsonb")
+_TYPES = ("int8", "int8", "int8", "int8", "int2", *["text"] * 6, "text[]", "text[]", "jsonb")
 
 _log = structlog.get_logger("audit.projection")
 
@@ -112,13 +112,13 @@ def find(connection: psycopg.Connection, wanted: Filter, *, after: int, limit: i
         scanned_to = projected_size(connection)
         rows = connection.execute(
             """
-            SELECT idx, content
-            FROM audit_event JOIN audit_entry USING (idx)
+            SELECT idx
+            FROM audit_event
             WHERE idx > %(after)s
                 AND (%(type)s::text IS NULL OR type = %(type)s)
                 AND (%(plan_id)s::text IS NULL OR plan_id = %(plan_id)s)
                 AND (%(run_id)s::text IS NULL OR run_id = %(run_id)s)
-                AND (%(producer)s::text IS NULL OR audit_event.producer = %(producer)s)
+                AND (%(producer)s::text IS NULL OR producer = %(producer)s)
             ORDER BY idx
             LIMIT %(limit)s
             """,
@@ -131,9 +131,10 @@ def find(connection: psycopg.Connection, wanted: Filter, *, after: int, limit: i
                 "producer": wanted.producer,
             },
         ).fetchall()
-    if len(rows) == limit:
-        scanned_to = rows[-1][0] + 1
-    return Page(tuple(rows), scanned_to)
+        found = store.entries_at(connection, [index for (index,) in rows])
+    if len(found) == limit:
+        scanned_to = found[-1][0] + 1
+    return Page(tuple(found), scanned_to)
 
 
 def _row(index: int, entry: Entry, organisations: Mapping[str, str]) -> tuple[object, ...]:
@@ -144,6 +145,7 @@ def _row(index: int, entry: Entry, organisations: Mapping[str, str]) -> tuple[ob
     sites = {text for name, text in members if name in _SITE_MEMBERS and _as_key(text)}
     return (
         index,
+        entry.seq,
         entry.time_us,
         entry.round,
         entry.outcome,

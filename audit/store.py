@@ -4,16 +4,15 @@ The one rule: everything here is `INSERT` and `SELECT`; the tables refuse the re
 connection and leave transactions to their caller. What may be appended is not decided here.
 """
 
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import LiteralString
 
 import psycopg
 
-from audit.entry import Entry
+from audit.batch import Batch, Chain, cut_event_ids, cut_runs, find_id, slot_number, slot_text
+from audit.merkle import leaf_hash
 from audit.schema import Part, install
-from audit.tiles import TILE_WIDTH
+from audit.tiles import TILE_WIDTH, decode_bundle
 
 Connection = psycopg.Connection
 
@@ -24,62 +23,52 @@ def prepare(dsn: str) -> None:
         install(connection, Part.LOG)
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Where one producer's numbering stands."""
+def append(connection: Connection, batch: Batch) -> None:
+    """Write a batch; durable once the caller's transaction commits.
 
-    number: int
-    """The producer's short number in this database."""
-    seq: int
-    """Of its last entry; -1 before the first."""
-    leaf: bytes
-    """Leaf hash of its last entry; empty before the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A full tile of hashes, and its root."""
-
-    level: int
-    index: int
-    root: bytes
-    content: bytes
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one transaction adds to the log."""
-
-    start: int
-    entries: list[Entry] = field(default_factory=list)
-    leaves: list[bytes] = field(default_factory=list)
-    """The leaf hash of each entry."""
-    numbers: list[int] = field(default_factory=list)
-    """The producer's short number of each entry."""
-    producers: list[tuple[int, str]] = field(default_factory=list)
-    """Producers that this batch names first."""
-    tiles: list[Tile] = field(default_factory=list)
-
-
-def append(connection: Connection, batch: Batch, *, size: int, note: str) -> None:
-    """Write a batch and the checkpoint over it; durable once the caller's transaction commits."""
+    Whole columns travel as arrays, so that a batch is a handful of statements and each can be sent
+    before the one ahead of it is answered.
+    """
+    contents = [entry.content for entry in batch.entries]
+    event_ids = [entry.event_id for entry in batch.entries]
+    tiles = [(t.level, t.index, t.root, t.content, t.inner) for t in batch.tiles]
+    rows: dict[LiteralString, Sequence[tuple[object, ...]]] = {
+        _INSERT_PRODUCERS: batch.producers,
+        _INSERT_BUNDLES: list(cut_runs(batch.start, contents)),
+        _INSERT_EVENT_IDS: list(cut_event_ids(batch.start, event_ids)),
+        _INSERT_CHAIN_ENDS: batch.ends,
+        _INSERT_TILES: tiles,
+    }
     with connection.cursor() as cursor:
-        cursor.executemany("INSERT INTO audit_producer (id, name) VALUES (%s, %s)", batch.producers)
-        copy_entries = (
-            "COPY audit_entry (idx, seq, event_id, producer, leaf, content) "
-            "FROM STDIN (FORMAT BINARY)"
-        )
-        with cursor.copy(copy_entries) as copy:
-            copy.set_types(["int8", "int8", "uuid", "int2", "bytea", "bytea"])
-            rows = zip(batch.entries, batch.numbers, batch.leaves, strict=True)
-            for index, (entry, number, leaf) in enumerate(rows, start=batch.start):
-                event_id = uuid.UUID(entry.event_id)
-                copy.write_row((index, entry.seq, event_id, number, leaf, entry.content))
-        cursor.executemany(
-            "INSERT INTO audit_tile (level, idx, root, content) VALUES (%s, %s, %s, %s)",
-            [(tile.level, tile.index, tile.root, tile.content) for tile in batch.tiles],
-        )
-    add_checkpoint(connection, size=size, note=note)
+        for statement, values in rows.items():
+            for first in range(0, len(values), _ROWS):
+                columns = zip(*values[first : first + _ROWS], strict=True)
+                cursor.execute(statement, [list(column) for column in columns])
+
+
+_ROWS = 48
+"""Of one statement: the database begins with the first while the next is still being packed, and
+what is in flight stays within the caches of the processor."""
+
+_INSERT_PRODUCERS = """
+INSERT INTO audit_producer (id, name) SELECT * FROM unnest(%b::int2[], %b::text[])
+"""
+_INSERT_BUNDLES = """
+INSERT INTO audit_bundle (start, count, content)
+SELECT * FROM unnest(%b::int8[], %b::int2[], %b::bytea[])
+"""
+_INSERT_EVENT_IDS = """
+INSERT INTO audit_event_id (slot, start, ids)
+SELECT * FROM unnest(%b::int8[], %b::int8[], %b::bytea[])
+"""
+_INSERT_CHAIN_ENDS = """
+INSERT INTO audit_chain_end (producer, idx, seq, leaf)
+SELECT * FROM unnest(%b::int2[], %b::int8[], %b::int8[], %b::bytea[])
+"""
+_INSERT_TILES = """
+INSERT INTO audit_tile (level, idx, root, content, inner_nodes)
+SELECT * FROM unnest(%b::int2[], %b::int8[], %b::bytea[], %b::bytea[], %b::bytea[])
+"""
 
 
 def add_checkpoint(connection: Connection, *, size: int, note: str) -> None:
@@ -89,75 +78,136 @@ def add_checkpoint(connection: Connection, *, size: int, note: str) -> None:
 
 def entry_count(connection: Connection) -> int:
     """How many entries the log holds."""
-    row = connection.execute("SELECT coalesce(max(idx) + 1, 0) FROM audit_entry").fetchone()
+    row = connection.execute(
+        "SELECT start + count FROM audit_bundle ORDER BY start DESC LIMIT 1"
+    ).fetchone()
     return int(row[0]) if row else 0
 
 
-def chains(connection: Connection) -> dict[str, Chain]:
-    """Where each producer's numbering stands, by producer name."""
-    rows = connection.execute(
-        """
-        SELECT p.name, p.id, last.seq, last.leaf
-        FROM audit_producer p
-        CROSS JOIN LATERAL (
-            SELECT seq, leaf FROM audit_entry WHERE producer = p.id ORDER BY seq DESC LIMIT 1
-        ) last
-        """
-    )
-    return {name: Chain(number, seq, leaf) for name, number, seq, leaf in rows}
+def chain_ends(connection: Connection) -> dict[str, Chain]:
+    """Where each producer's numbering stands, by the producer's name."""
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            """
+            SELECT p.name, p.id, last.seq, last.leaf
+            FROM audit_producer p
+            CROSS JOIN LATERAL (
+                SELECT seq, leaf FROM audit_chain_end
+                WHERE producer = p.id ORDER BY idx DESC LIMIT 1
+            ) last
+            """
+        )
+        return {name: Chain(number, seq, leaf.hex()) for name, number, seq, leaf in rows}
 
 
-def find_events(connection: Connection, event_ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
-    """Index and leaf hash of the entries that have these event ids, by event id."""
-    rows = connection.execute(
-        "SELECT event_id, idx, leaf FROM audit_entry WHERE event_id = ANY(%s::uuid[])",
-        [list(event_ids)],
-    )
-    return {str(event_id): (index, leaf) for event_id, index, leaf in rows}
+def latest_slot(connection: Connection) -> int:
+    """The latest slot of event ids in the log; -1 without entries."""
+    row = connection.execute("SELECT coalesce(max(slot), -1) FROM audit_event_id").fetchone()
+    return int(row[0]) if row else -1
+
+
+def find_events(connection: Connection, event_ids: Sequence[str]) -> dict[str, int]:
+    """Index of the entries that have these event ids, by event id."""
+    by_slot: dict[int, list[str]] = {}
+    for event_id in event_ids:
+        by_slot.setdefault(slot_number(slot_text(event_id)), []).append(event_id)
+    found = {}
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            "SELECT slot, start, ids FROM audit_event_id WHERE slot = ANY(%s)", [list(by_slot)]
+        )
+        for slot, start, ids in rows:
+            for event_id in by_slot[slot]:
+                place = find_id(ids, event_id)
+                if place is not None:
+                    found[event_id] = start + place
+    return found
 
 
 def entries(connection: Connection, *, start: int, end: int) -> list[bytes]:
     """The bytes of the entries in `[start, end)`."""
-    rows = connection.execute(
-        "SELECT content FROM audit_entry WHERE idx >= %s AND idx < %s ORDER BY idx", [start, end]
-    )
-    return [content for (content,) in rows]
+    if not 0 <= start < end:
+        return []
+    first = start - start % TILE_WIDTH  # no row begins before the bundle of `start` does
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            """
+            SELECT start, content FROM audit_bundle
+            WHERE start >= %s AND start < %s AND start + count > %s
+            ORDER BY start
+            """,
+            [first, end, start],
+        ).fetchall()
+    if not rows:
+        return []
+    found = decode_bundle(b"".join(content for _, content in rows))
+    return found[start - rows[0][0] : end - rows[0][0]]
 
 
 def entries_at(connection: Connection, indices: Sequence[int]) -> list[tuple[int, bytes]]:
     """Index and bytes of the entries at these indices, in order."""
-    rows = connection.execute(
-        "SELECT idx, content FROM audit_entry WHERE idx = ANY(%s) ORDER BY idx", [list(indices)]
-    )
-    return rows.fetchall()
-
-
-def tile_hashes(connection: Connection, *, level: int, index: int, width: int) -> list[bytes]:
-    """The first `width` hashes of a tile, full or not; fewer where the log ends earlier."""
-    start = index * TILE_WIDTH
-    if level == 0:
-        rows = connection.execute(
-            "SELECT leaf FROM audit_entry WHERE idx >= %s AND idx < %s ORDER BY idx",
-            [start, start + width],
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            """
+            SELECT wanted.idx, run.start, run.content
+            FROM unnest(%s::int8[]) AS wanted (idx)
+            CROSS JOIN LATERAL (
+                SELECT start, count, content FROM audit_bundle
+                WHERE start <= wanted.idx ORDER BY start DESC LIMIT 1
+            ) run
+            WHERE wanted.idx < run.start + run.count
+            ORDER BY wanted.idx
+            """,
+            [list(indices)],
         )
-    else:
-        rows = connection.execute(
+        return [(index, decode_bundle(content)[index - start]) for index, start, content in rows]
+
+
+def bundle(connection: Connection, index: int) -> bytes:
+    """The bytes of an entry bundle, as far as the log has filled it."""
+    start = index * TILE_WIDTH
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            "SELECT content FROM audit_bundle WHERE start >= %s AND start < %s ORDER BY start",
+            [start, start + TILE_WIDTH],
+        )
+        return b"".join(content for (content,) in rows)
+
+
+def tile_hashes(
+    connection: Connection, *, level: int, index: int, start: int, end: int
+) -> list[bytes]:
+    """The hashes of a tile from place `start` up to `end`; fewer where the log ends earlier."""
+    first, last = index * TILE_WIDTH + start, index * TILE_WIDTH + end
+    if level == 0:
+        return [leaf_hash(content) for content in entries(connection, start=first, end=last)]
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(
             """
             SELECT root FROM audit_tile
             WHERE level = %s AND idx >= %s AND idx < %s
             ORDER BY idx
             """,
-            [level - 1, start, start + width],
+            [level - 1, first, last],
         )
-    return [value for (value,) in rows]
+        return [root for (root,) in rows]
 
 
-def full_tile(connection: Connection, *, level: int, index: int) -> bytes | None:
-    """The bytes of a full tile, or none."""
-    row = connection.execute(
-        "SELECT content FROM audit_tile WHERE level = %s AND idx = %s", [level, index]
-    ).fetchone()
-    return bytes(row[0]) if row else None
+def full_tiles(
+    connection: Connection, places: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], bytes]:
+    """The nodes of those of these tiles that are full, lowest row first, by level and index."""
+    levels, indices = [level for level, _ in places], [index for _, index in places]
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            """
+            SELECT level, idx, content || inner_nodes
+            FROM audit_tile
+            JOIN unnest(%s::int2[], %s::int8[]) AS wanted (level, idx) USING (level, idx)
+            """,
+            [levels, indices],
+        )
+        return {(level, index): nodes for level, index, nodes in rows}
 
 
 def latest_checkpoint(connection: Connection) -> tuple[int, str] | None:

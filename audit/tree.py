@@ -11,10 +11,12 @@ from typing import Self
 import psycopg
 
 from audit import store
+from audit.batch import Chain, after_slot
 from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from audit.edge import Edge
 from audit.errors import AuditError
 from audit.note import Note, Signer, Verifier
+from audit.recent import Recent
 from audit.terms import Terms
 
 _LOCK = 0x57415244_00000002
@@ -28,11 +30,12 @@ class SequencerRunningError(AuditError):
 
 @dataclass(slots=True)
 class Tree:
-    """The right edge and the producers' chains, and the connection that may extend them."""
+    """The right edge, the producers' chains, the latest event ids, and what may extend them."""
 
     connection: psycopg.Connection
     edge: Edge
-    chains: dict[str, store.Chain]
+    chains: dict[str, Chain]
+    recent: Recent
     witnessed_size: int = 0
     fault: str | None = None
     """Why nothing may be signed over this database, or none."""
@@ -51,10 +54,11 @@ class Tree:
             edge = Edge.restore(
                 size,
                 lambda level, index, width: store.tile_hashes(
-                    connection, level=level, index=index, width=width
+                    connection, level=level, index=index, start=0, end=width
                 ),
             )
-            tree = cls(connection, edge, store.chains(connection))
+            recent = Recent(after_slot(store.latest_slot(connection)) if size else "")
+            tree = cls(connection, edge, store.chain_ends(connection), recent)
             witnessed = store.latest_witnessed(connection)
             tree.witnessed_size = witnessed[0] if witnessed else 0
             tree.fault = tree._find_fault(terms)

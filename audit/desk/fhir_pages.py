@@ -126,8 +126,8 @@ def _batch(
         values |= {"after_us": after.time_us, "after": after.index}
     query = sql.SQL(
         """
-        SELECT e.idx, e.time_us, a.content
-        FROM audit_event e JOIN audit_entry a USING (idx)
+        SELECT e.idx, e.time_us, audit_content(e.idx)
+        FROM audit_event e
         WHERE {condition}
         ORDER BY e.time_us {order}, e.idx {order}
         LIMIT %(limit)s

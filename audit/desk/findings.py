@@ -100,15 +100,15 @@ def _gaps(connection: Connection) -> Iterator[FindingShape]:
     rows = connection.execute(
         """
         WITH broken AS (
-            SELECT producer FROM audit_entry
+            SELECT producer FROM audit_event
             GROUP BY producer HAVING count(*) <> max(seq) + 1 OR min(seq) <> 0
         ), numbered AS (
             SELECT producer, idx, seq, lag(seq, 1, -1) OVER chain AS last, lag(idx) OVER chain AS at
-            FROM audit_entry JOIN broken USING (producer)
+            FROM audit_event JOIN broken USING (producer)
             WINDOW chain AS (PARTITION BY producer ORDER BY seq)
         )
-        SELECT p.name, last, seq, at, idx
-        FROM numbered JOIN audit_producer p ON p.id = numbered.producer
+        SELECT producer, last, seq, at, idx
+        FROM numbered
         WHERE seq <> last + 1
         ORDER BY idx
         LIMIT %s

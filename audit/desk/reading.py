@@ -14,7 +14,6 @@ from audit import store
 from audit.checkpoint import add_cosignatures, open_checkpoint
 from audit.entry import Entry
 from audit.hashes import TreeHashes
-from audit.merkle import consistency_proof, inclusion_proof
 from audit.note import Verifier
 from audit.proof import format_proof
 from audit.refusal import UnknownEntryError
@@ -79,7 +78,7 @@ class Reading:
             if _INDEX.fullmatch(name):
                 index = int(name)
             elif _EVENT_ID.fullmatch(name):
-                index = store.find_events(connection, [name]).get(name, (-1, b""))[0]
+                index = store.find_events(connection, [name]).get(name, -1)
             else:
                 index = -1
             found = store.entries(connection, start=index, end=index + 1)
@@ -89,7 +88,7 @@ class Reading:
 
     def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
         """The proof that entry `index` is in the tree of `size` entries."""
-        return inclusion_proof(index, size, self._hashes.read)
+        return self._hashes.inclusion(index, size)
 
     def proof(self, name: str) -> str:
         """The tlog-proof of an entry, by index or event id, under the best checkpoint over it.
@@ -112,7 +111,7 @@ class Reading:
         size = latest[0] if latest else 0
         if not 0 <= old <= new <= size:
             raise UnknownEntryError(f"no proof from {old} to {new} entries; the log has {size}")
-        return consistency_proof(old, new, self._hashes.read)
+        return self._hashes.consistency(old, new)
 
     def _stand(self, connection: Connection, found: tuple[int, str], covered: int) -> Standing:
         note = add_cosignatures(found[1], store.cosignatures(connection, found[0]))

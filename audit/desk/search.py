@@ -111,8 +111,8 @@ def find(connection: Connection, wanted: Search, *, after: int = -1, limit: int 
     condition, values = _condition(wanted)
     query = sql.SQL(
         """
-        SELECT e.idx, a.content
-        FROM audit_event e JOIN audit_entry a USING (idx)
+        SELECT e.idx, audit_content(e.idx)
+        FROM audit_event e
         WHERE e.idx > %(after)s AND {condition}
         ORDER BY e.idx
         LIMIT %(limit)s
@@ -134,8 +134,8 @@ def each(connection: Connection, wanted: Search, *, size: int) -> Iterator[tuple
     condition, values = _condition(wanted)
     query = sql.SQL(
         """
-        SELECT e.idx, a.content
-        FROM audit_event e JOIN audit_entry a USING (idx)
+        SELECT e.idx, audit_content(e.idx)
+        FROM audit_event e
         WHERE e.idx < %(size)s AND {condition}
         ORDER BY e.idx
         """

@@ -1,7 +1,8 @@
--- What queries filter by. Derived from audit_entry and rebuilt from it at will, so not append-only.
+-- What queries filter by. Derived from the entries and rebuilt from it at will, so not append-only.
 
 CREATE TABLE audit_event (
     idx bigint PRIMARY KEY,
+    seq bigint NOT NULL,
     time_us bigint NOT NULL,
     round bigint,
     outcome smallint NOT NULL,

@@ -130,10 +130,9 @@ LANGUAGE plpgsql AS $$
 DECLARE
     spelled bytea := convert_to('"sha256:' || encode(NEW.commitment, 'hex') || '"', 'UTF8');
 BEGIN
-    IF NEW.salt IS NULL OR NOT EXISTS (
-        SELECT FROM audit_entry e
-        WHERE e.event_id = NEW.event_id AND position(spelled IN e.content) > 0
-    ) THEN
+    IF NEW.salt IS NULL
+        OR coalesce(position(spelled IN audit_content(audit_index(NEW.event_id))), 0) = 0
+    THEN
         RAISE EXCEPTION 'a payload is refused: no entry of the log commits to it'
             USING ERRCODE = 'insufficient_privilege';
     END IF;

@@ -259,8 +259,8 @@ def test_a_database_whose_entries_were_changed_is_not_grown(dsn, north):
     with running_log(dsn, north.terms()) as parts:
         parts.sequencer.submit(chain.several(3))
     with psycopg.connect(dsn) as admin:
-        admin.execute("ALTER TABLE audit_entry DISABLE TRIGGER append_only")
-        admin.execute("UPDATE audit_entry SET leaf = %s WHERE idx = 1", [b"\0" * 32])
+        admin.execute("ALTER TABLE audit_bundle DISABLE TRIGGER append_only")
+        admin.execute("UPDATE audit_bundle SET content = set_byte(content, 700, 0)")
     with running_log(dsn, north.terms()) as parts, pytest.raises(LogHaltedError):
         parts.sequencer.submit(chain.several(1))
 

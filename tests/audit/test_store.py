@@ -9,8 +9,10 @@ from audit import schema, store
 from audit.schema import Part, SchemaError
 
 APPEND_ONLY = (
+    "audit_bundle",
+    "audit_event_id",
     "audit_producer",
-    "audit_entry",
+    "audit_chain_end",
     "audit_tile",
     "audit_checkpoint",
     "audit_cosignature",
@@ -29,8 +31,15 @@ def filled(dsn: str) -> str:
 
 
 def changes(table: str) -> list[sql.Composed]:
-    column = {"audit_producer": "name", "audit_entry": "content", "audit_tile": "content"}
-    column = column.get(table, "note" if table != "audit_cosignature" else "line")
+    columns = {
+        "audit_bundle": "content",
+        "audit_event_id": "ids",
+        "audit_producer": "name",
+        "audit_chain_end": "idx",
+        "audit_tile": "content",
+        "audit_cosignature": "line",
+    }
+    column = columns.get(table, "note")
     names = {"table": sql.Identifier(table), "column": sql.Identifier(column)}
     return [
         sql.SQL("UPDATE {table} SET {column} = {column}").format(**names),

@@ -1,0 +1,123 @@
+"""How a tree grows: the next batch is drafted and hashed while the last one is being committed.
+
+The one rule: nothing that was drafted counts before its batch has landed, which is to say that its
+transaction is durable. Batches land in order; one that does not takes with it all that is in
+memory, and the tree is read back from the database. One connection and one thread do all of it:
+statements are sent without waiting for their answers, so the database and this process work at the
+same time.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+
+import psycopg
+
+from audit import store
+from audit.batch import Batch
+from audit.draft import Draft, Place
+from audit.entry import Entry
+from audit.merkle import leaf_hash
+from audit.refusal import EntryRefusedError
+from audit.terms import Terms
+from audit.tree import Tree
+
+Outcome = list[int] | EntryRefusedError
+"""What becomes of one submission: its indices, or why it is not taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """A batch that has been hashed and signed, and what it will answer once it has landed."""
+
+    batch: Batch
+    outcomes: tuple[Outcome, ...]
+    size: int
+    note: str
+    """The signed checkpoint over the tree with this batch."""
+
+
+class Growth:
+    """A tree, and the one batch of it that may be under way."""
+
+    def __init__(self, tree: Tree, terms: Terms) -> None:
+        self.tree = tree
+        self._terms = terms
+        self._answers: AbstractContextManager[object] | None = None
+        """Of the statements sent; leaving it waits for them."""
+
+    def is_new(self, submissions: Sequence[Sequence[Entry]]) -> bool:
+        """Whether memory alone can tell that no event of these is in the log yet.
+
+        Where it cannot, `draft` asks the database, and what is under way must have landed.
+        """
+        recent, ids = self.tree.recent, _ids(submissions)
+        return recent.reaches(ids) and not recent.has_any(ids)
+
+    def draft(self, submissions: Sequence[Sequence[Entry]]) -> Drafted:
+        """The next batch, and the outcome of each submission in order."""
+        tree = self.tree
+        known = {} if self.is_new(submissions) else self._recall(_ids(submissions))
+        draft = Draft(tree.edge.size, tree.chains, known)
+        outcomes = tuple(_place(draft, entries) for entries in submissions)
+        batch = draft.finish()
+        batch.tiles.extend(tree.edge.extend(batch.leaves))
+        tree.recent.add([entry.event_id for entry in batch.entries], batch.start)
+        tree.recent.age()
+        note = tree.sign(self._terms.signer) if batch.entries else ""
+        return Drafted(batch, outcomes, tree.edge.size, note)
+
+    def send(self, drafted: Drafted) -> None:
+        """Have the batch stored; it is durable once `land` returns.
+
+        Raises:
+            psycopg.Error: the database is away.
+        """
+        connection = self.tree.connection
+        self._answers = connection.pipeline()
+        self._answers.__enter__()
+        store.append(connection, drafted.batch)
+        store.add_checkpoint(connection, size=drafted.size, note=drafted.note)
+        if self._terms.witnesses.quorum == 0:
+            store.add_witnessed(connection, size=drafted.size, note=drafted.note)
+        # By name, since `connection.commit()` would wait for the answer.
+        connection.execute("COMMIT", prepare=False)
+
+    def land(self) -> None:
+        """Wait until the batch under way, if there is one, is durable.
+
+        Raises:
+            psycopg.Error: it may be, or may not: only the database knows.
+        """
+        answers, self._answers = self._answers, None
+        if answers is not None:
+            answers.__exit__(None, None, None)
+
+    def abandon(self) -> psycopg.Connection:
+        """Close the connection, and with it the right to write; it is returned."""
+        connection = self.tree.connection
+        with suppress(psycopg.Error):
+            self.land()
+        connection.close()
+        return connection
+
+    def _recall(self, event_ids: Sequence[str]) -> dict[str, Place]:
+        """The places of those events that are in the log already."""
+        connection, recent = self.tree.connection, self.tree.recent
+        indices = {name: at for name in event_ids if (at := recent.find(name)) is not None}
+        older = [name for name in event_ids if name not in indices and not recent.reaches([name])]
+        with connection.transaction():
+            indices |= store.find_events(connection, older)
+            contents = dict(store.entries_at(connection, sorted(set(indices.values()))))
+        return {name: (index, leaf_hash(contents[index])) for name, index in indices.items()}
+
+
+def _ids(submissions: Sequence[Sequence[Entry]]) -> list[str]:
+    return [entry.event_id for entries in submissions for entry in entries]
+
+
+def _place(draft: Draft, entries: Sequence[Entry]) -> Outcome:
+    try:
+        return draft.place(entries)
+    except EntryRefusedError as refusal:
+        return refusal
