@@ -3,6 +3,7 @@
 The one rule: a command parses, calls one function and prints; faults end in one plain line.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.client import LogClient
+from audit.desk.client import KEY_VARIABLE, Address, fetch_export, read_key, selection_of
 from audit.errors import AuditError
 from audit.export import export_evidence
+from audit.export_lines import Format
 from audit.keys import create_key, create_witness_key
 from audit.membership import read_trust
 from audit.settings import ClientSettings, SettingsError, exit_code_of, read_settings, read_text
@@ -32,17 +35,47 @@ Url = Annotated[
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Argument(help="The evidence file to write, e.g. evidence.tar.")],
-    config: Config,
+    out: Annotated[Path, typer.Argument(help="The file to write, e.g. evidence.tar.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Without --desk: any party's TOML file.")
+    ] = None,
     url: Url = None,
+    desk: Annotated[
+        str | None, typer.Option(help="The auditors' desk: https://host:port; asked with a key.")
+    ] = None,
+    kind: Annotated[
+        Format, typer.Option("--format", help="Others than evidence come from a desk.")
+    ] = Format.EVIDENCE,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Which entries, e.g. type=privacy.; may be repeated.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help=f"File with the API key; or set {KEY_VARIABLE}.")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="The authority of the desk's certificate, as PEM.")
+    ] = None,
 ) -> None:
-    """Write the whole log as evidence that `python -m audit verify` checks offline."""
+    """Take the log out: whole as evidence from the log, or in any format from the desk."""
     with _plain_faults():
-        settings = read_settings(config, ClientSettings)
-        consortium = read_text(settings.consortium, "consortium").encode()
-        membership = read_trust(settings.consortium)
-        with _connect(settings, membership, url) as client:
-            size = export_evidence(client, out, consortium=consortium, log_verifier=membership.log)
+        if desk is None:
+            _export_evidence(out, config, url, kind=kind)
+            return
+        selection = selection_of(where or [])
+        key = read_key(key_file, os.environ)
+        address = Address(desk, ca)
+        told = fetch_export(address, key, kind=kind, selection=selection, out=out)
+    Console().print(f"{told['count']} of {told['size']} entries in {out}; SHA-256 {told['sha256']}")
+
+
+def _export_evidence(out: Path, config: Path | None, url: str | None, *, kind: Format) -> None:
+    if kind is not Format.EVIDENCE or config is None:
+        raise SettingsError(f"--format {kind} needs --desk; evidence needs --desk or --config")
+    settings = read_settings(config, ClientSettings)
+    consortium = read_text(settings.consortium, "consortium").encode()
+    membership = read_trust(settings.consortium)
+    with _connect(settings, membership, url) as client:
+        size = export_evidence(client, out, consortium=consortium, log_verifier=membership.log)
     Console().print(f"{size} entries in {out}; verify with: python -m audit verify {out}")
 
 

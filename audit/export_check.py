@@ -11,13 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from audit.canonical import parse_canonical
 from audit.checkpoint import Checkpoint, open_checkpoint
 from audit.entry import Entry
-from audit.errors import AuditError, EvidenceError, NoteError, QuorumError
+from audit.errors import EvidenceError, NoteError, QuorumError
 from audit.export_lines import LINES, Format, Manifest, index_of, manifest_of, records
 from audit.merkle import Frontier, leaf_hash
 from audit.note import Note
+from audit.parties import parties_of
 from audit.tiles import TileName, bundles_of, split_bundle
 from audit.trust import Trust
 
@@ -40,10 +40,6 @@ class Log(Protocol):
     @property
     def checkpoint_note(self) -> str:
         """The signed note of the evidence's own checkpoint."""
-
-    @property
-    def consortium_bytes(self) -> bytes | None:
-        """The consortium file in it."""
 
     def read(self, name: TileName) -> bytes | None:
         """The bytes of a tile or bundle."""
@@ -78,24 +74,32 @@ class Outcome:
             yield f"complete and unchanged: {self.entries} of {self.manifest.size} entries"
 
 
-def check_export(path: Path, log: Log, trust: Trust) -> Outcome:
+def check_export(path: Path, log: Log, consortium: bytes) -> Outcome:
     """Hold an ndjson or csv export against evidence of its log.
+
+    Args:
+        path: The export.
+        log: Evidence of the same log, as old as the export or newer.
+        consortium: The consortium file that is believed: the log's key, witnesses, organisations.
 
     Raises:
         EvidenceError: the export or the evidence cannot be read, or the evidence is older.
+        AuditError: a checkpoint or the consortium file is malformed.
     """
     try:
         with path.open("rb") as stream:
-            return _Check(log, trust).run(stream)
+            return _Check(log, consortium).run(stream)
     except OSError as cause:
         raise EvidenceError(f"{path} cannot be read: {cause.strerror}") from cause
 
 
 class _Check:
-    def __init__(self, log: Log, trust: Trust) -> None:
+    def __init__(self, log: Log, consortium: bytes) -> None:
         self._log = log
-        self._trust = trust
-        self._organisations = organisations_of(log.consortium_bytes or b"{}")
+        self._trust = Trust.parse(consortium)
+        self._organisations = {
+            party.producer: party.organisation for party in parties_of(consortium)
+        }
         self._tree = Frontier()
         self._wanted = 0
         self._differences: list[str] = []
@@ -184,22 +188,6 @@ class _Check:
 
     def _differ(self, text: str) -> None:
         self._differences.append(text)
-
-
-def organisations_of(consortium: bytes) -> dict[str, str]:
-    """The organisation of each producer that a consortium file names.
-
-    Raises:
-        EvidenceError: it cannot be read.
-    """
-    try:
-        members = parse_canonical(consortium)["members"]
-        return {
-            str(member["event_vkey"]).partition("+")[0]: str(member["organisation"])
-            for member in members
-        }
-    except (AuditError, LookupError, TypeError) as cause:
-        raise EvidenceError(f"the consortium file cannot be read: {cause}") from cause
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

@@ -7,19 +7,20 @@ are held against each other in tests. It knows no database and no file.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from audit.entry import Entry
 from audit.errors import EvidenceError
 
 _MODEL_MEMBER = re.compile(r"(^|_)(model|aggregate|weights)(_|$)", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
-_NUMBERS = frozenset({"round", "outcome", "since_us", "until_us"})
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What is wanted; what is none is not looked at."""
+
+    NUMBERS: ClassVar = frozenset({"round", "outcome", "since_us", "until_us"})
 
     type: str | None = None
     """A whole type, or the first words of one with a dot at the end: `privacy.`."""
@@ -52,7 +53,7 @@ class Selection:
         if not isinstance(value, Mapping) or not known >= value.keys():
             raise EvidenceError(f"a filter has no members but {', '.join(sorted(known))}")
         for name, wanted in value.items():
-            if type(wanted) is not (int if name in _NUMBERS else str):
+            if type(wanted) is not (int if name in cls.NUMBERS else str):
                 raise EvidenceError(f"the filter's {name} is not of its kind")
         return cls(**value)
 

@@ -16,7 +16,15 @@ from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from reportlab.platypus import (
+    CondPageBreak,
+    Flowable,
+    Paragraph,
+    SimpleDocTemplate,
+    Spacer,
+    Table,
+    TableStyle,
+)
 
 from audit.checkpoint import Checkpoint
 from audit.entry import Entry, Outcome
@@ -32,13 +40,12 @@ _MARGIN_MM = 16
 _INK = colors.HexColor("#1d2733")
 _LINE = colors.HexColor("#c9d1da")
 _SHADE = colors.HexColor("#eef2f6")
-_ALARM = "#a3201b"
 
 _BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9, leading=12.5, textColor=_INK)
 _TITLE = ParagraphStyle("title", _BODY, fontName="Helvetica-Bold", fontSize=18, leading=22)
 _HEADING = ParagraphStyle(
     "heading", _BODY, fontName="Helvetica-Bold", fontSize=11.5, leading=15, spaceBefore=10,
-    spaceAfter=4, keepWithNext=1,
+    spaceAfter=4,
 )  # fmt: skip
 _CELL = ParagraphStyle("cell", _BODY, fontSize=7.5, leading=9.5, wordWrap="CJK")
 _HEAD = ParagraphStyle("head", _CELL, fontName="Helvetica-Bold")
@@ -84,16 +91,16 @@ def _story(manifest: Manifest, rows: Rows, trust: Trust) -> Iterator[Flowable]:
     yield _text(f"Extract of the record of {checkpoint.origin}", _TITLE)
     yield Spacer(1, 6)
     yield _facts(_summary(manifest, checkpoint, rows, trust=trust))
-    yield _text("What stands out", _HEADING)
+    yield from _heading("What stands out")
     yield from _findings(rows)
     accounts = list(_accounts(rows))
     if accounts:
-        yield _text("Privacy spent per hospital, as charged in this extract", _HEADING)
+        yield from _heading("Privacy spent per hospital, as charged in this extract")
         heads = ("Hospital", "Patients", "Charges", "epsilon to date", "delta", "Budget", "Unit")
         yield _table(heads, accounts, (34, 24, 18, 28, 24, 22, 28))
-    yield _text("Entries", _HEADING)
+    yield from _heading("Entries")
     heads = ("Index", "Time (UTC)", "What", "Who", "Run, round", "Outcome", "Leaf hash begins")
-    yield _table(heads, map(_event, rows), (13, 30, 32, 40, 24, 17, 22))
+    yield _table(heads, map(_event, rows), (12, 27, 34, 38, 22, 17, 28))
     yield from _how_to_check(manifest)
 
 
@@ -169,7 +176,7 @@ def _event(row: tuple[int, Entry]) -> tuple[str, ...]:
     place = [part for part in (entry.run_id, entry.round) if part is not None]
     return (
         str(index),
-        time_text(entry.time_us),
+        time_text(entry.time_us)[:19].replace("T", " "),
         entry.type,
         _who(entry),
         ", ".join(map(str, place)),
@@ -186,7 +193,7 @@ def _who(entry: Entry) -> str:
 
 
 def _how_to_check(manifest: Manifest) -> Iterator[Flowable]:
-    yield _text("How to check this extract", _HEADING)
+    yield from _heading("How to check this extract")
     yield _text(
         "Nobody has to be believed. Take the evidence of the same log from any member, and the "
         "consortium file from somebody you trust; on any computer with Python and the package "
@@ -230,6 +237,12 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], widths_mm: Seque
     shade = ("BACKGROUND", (0, 0), (-1, 0), _SHADE)
     table.setStyle(TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), *_PADDING, _RULE, shade]))
     return table
+
+
+def _heading(text: str) -> Iterator[Flowable]:
+    """A heading that is not left alone at the foot of a page."""
+    yield CondPageBreak(30 * mm)
+    yield _text(text, _HEADING)
 
 
 def _text(text: str, style: ParagraphStyle = _BODY) -> Paragraph:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from audit_parties import Said
 from audit_story import RUN, Story, whole_story
 from desk_parties import Opened, opened_desk
 from fhir.resources.R4B.auditevent import AuditEvent
@@ -27,7 +28,6 @@ from audit.export_lines import Format, Manifest, parse_ndjson
 from audit.merkle import leaf_hash
 from audit.selection import Selection
 from audit.trust import Trust
-from protocol import events
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def check(opened: Opened, content: bytes, folder: Path) -> tuple[str, ...]:
     path = folder / "export"
     path.write_bytes(content)
     with TarLog.open(evidence(opened, folder)) as log:
-        return check_export(path, log, opened.desk.trust).differences
+        return check_export(path, log, opened.desk.consortium).differences
 
 
 def test_an_ndjson_export_gives_back_the_exact_entries(opened):
@@ -130,7 +130,7 @@ def test_evidence_older_than_the_export_is_refused(opened, tmp_path):
     path = tmp_path / "newer"
     path.write_bytes(export(opened, "ndjson")[0])
     with TarLog.open(old) as log, pytest.raises(EvidenceError, match="newer evidence"):
-        check_export(path, log, opened.desk.trust)
+        check_export(path, log, opened.desk.consortium)
 
 
 HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "|calc", 'a"b', "a,b;=c", "a\r\nb",
@@ -140,7 +140,7 @@ HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "|calc", 'a"b', "a,b;
 def test_no_cell_is_a_formula_and_every_value_comes_back(dsn, tmp_path):
     story = whole_story()
     for text in HOSTILE:
-        story.write("centre", events.Event("test.noted", {"explanation": text}, run_id=text))
+        story.write("centre", Said(body={"explanation": text}, run_id=text))
     with opened_desk(dsn, story, tmp_path) as opened:
         content, _ = export(opened, "csv", type="test.noted")
         rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
@@ -243,9 +243,9 @@ def test_an_outcome_has_a_code_and_a_verdict(opened, tmp_path):
     path = tmp_path / "export"
     with TarLog.open(evidence(opened, tmp_path)) as log:
         path.write_bytes(content)
-        fine = check_export(path, log, opened.desk.trust)
+        fine = check_export(path, log, opened.desk.consortium)
         path.write_bytes(content.replace(b"approve", b"refuse!"))
-        spoilt = check_export(path, log, opened.desk.trust)
+        spoilt = check_export(path, log, opened.desk.consortium)
     assert (fine.exit_code, spoilt.exit_code) == (0, DIFFERENT)
     assert list(fine.lines())[-1].startswith("complete and unchanged: 3 of")
     assert list(spoilt.lines())[-1].startswith("NOT COMPLETE")
