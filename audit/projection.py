@@ -99,6 +99,11 @@ def project_again(connection: psycopg.Connection, organisations: Mapping[str, st
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         connection.execute("TRUNCATE audit_event")
+    return project_all(connection, organisations)
+
+
+def project_all(connection: psycopg.Connection, organisations: Mapping[str, str]) -> int:
+    """Project whatever is not projected yet; how many entries there are then."""
     size = -1
     while (reached := project(connection, organisations)) > size:
         size = reached

@@ -25,6 +25,7 @@ from psycopg_pool import ConnectionPool
 from audit import outbox, store
 from audit.app import Parts, create_app
 from audit.checkpoint import WitnessKey
+from audit.desk import rights
 from audit.errors import AuditError, NoteError
 from audit.hashes import TreeHashes
 from audit.identity import CertifiedProtocol
@@ -108,6 +109,7 @@ def serve(settings: AuditSettings) -> None:
             server_header=False,
             **context,  # type: ignore[arg-type]  # TLS settings by their names
         )
+        _admit_desk(pool, settings.desk_role)
         _log.info("audit service listens", address=settings.audit.listen)
         _Server(config, parts.sequencer.watermarks).run(sockets=[listener])
     _log.info("audit service stopped")
@@ -315,6 +317,20 @@ def _door(settings: AuditSettings, witness: WitnessAddress) -> HttpsDoor:
         raise SettingsError(f"witnesses.ca = {witness.ca}: cannot be loaded: {cause}") from cause
     name = Verifier.from_vkey(witness.vkey).name
     return HttpsDoor(name, witness.url, context=context)
+
+
+def _admit_desk(pool: ConnectionPool, role: str | None) -> None:
+    """Give the desk's database role what it may, where it has a role of its own."""
+    if role is None:
+        return
+    try:
+        with pool.connection() as connection:
+            rights.grant(connection, role)
+    except psycopg.Error as cause:
+        raise SettingsError(
+            f"desk.role = {role}: cannot be given its rights ({' '.join(str(cause).split())}); "
+            "make the role first (deploy/postgres/desk.sql)"
+        ) from cause
 
 
 class _Server(uvicorn.Server):

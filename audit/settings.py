@@ -135,6 +135,11 @@ class AuditSettings(Section):
     desk: dict[str, Any] | None = None
     """The auditors' desk, a process of its own, which reads its table by `audit.desk.settings`."""
 
+    @property
+    def desk_role(self) -> str | None:
+        """The desk's own database role, where it has one."""
+        return (self.desk or {}).get("role")
+
 
 class LogAddress(BaseModel):
     """The log's address, as any party's file gives it: its own `url`, or where it listens."""

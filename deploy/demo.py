@@ -17,7 +17,7 @@ from deploy.acts import Acts
 from deploy.demo_company import Company, Processes
 from deploy.demo_options import DemoOptions, check_options
 from deploy.demo_results import Gathered, summarise
-from deploy.demo_stage import Stage, clear_stage, databases, environment, provision
+from deploy.demo_stage import AUDITOR_KEY, Stage, clear_stage, databases, environment, provision
 from deploy.errands import Runner
 from deploy.report import render_report
 from deploy.summary import Auc, SiteResult, Summary, summary_json
@@ -53,7 +53,7 @@ def run_demo(options: DemoOptions, console: Console) -> None:
         summary = summarise(gathered, options, usage)
         _write(options, summary)
         acts.__exit__(None, None, None)
-        _show(summary, options, console)
+        _show(summary, options, stage, console=console)
         if options.serve:
             _serve(cast, console)
 
@@ -118,7 +118,15 @@ def _write(options: DemoOptions, summary: Summary) -> None:
     (options.out / "report.html").write_text(page, encoding="utf-8")
 
 
-def _show(summary: Summary, options: DemoOptions, console: Console) -> None:
+def _desk_line(options: DemoOptions, stage: Stage) -> str:
+    """Where auditors ask, and where the first one's key lies; never the key itself."""
+    address = dict(stage.audit.ports()).get("desk.listen", "")
+    key = stage.audit.folder / AUDITOR_KEY
+    open_now = "open until Ctrl-C" if options.serve else "open with --serve"
+    return f"https://{address} ({open_now}); auditor's key in {key}"
+
+
+def _show(summary: Summary, options: DemoOptions, stage: Stage, *, console: Console) -> None:
     console.print()
     console.print(_sites_table(summary))
     console.print(
@@ -136,6 +144,7 @@ def _show(summary: Summary, options: DemoOptions, console: Console) -> None:
         "log": f"{summary.log.size} entries, cosigned by {', '.join(summary.log.cosignatures)}; "
         "[green]verified from outside[/]",
         "cost": f"{summary.seconds['total']:.0f} s, at most {summary.peak_rss_mb / 1000:.1f} GB",
+        "desk": _desk_line(options, stage),
         "report": f"{options.out / 'report.html'}",
         "figures": f"{options.out / 'summary.json'}",
         "verify": f"[bold]{summary.verify_with}[/]",

@@ -6,6 +6,7 @@ may not know of another is not in its folder. Leaving the stage ends everything 
 
 import fcntl
 import os
+import secrets
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from audit.desk.api_keys import make_key
+from audit.desk.callers import Role as AuditRole
+from audit.desk.settings import DESK_DSN_VARIABLE
 from audit.settings import DSN_VARIABLE, SettingsError
-from deploy.certificates import Authority
+from deploy.certificates import Authority, write_private
 from deploy.demo_options import MARKER, DemoOptions
 from deploy.enrolment import Enrolment, Party, enrol
-from deploy.postgres_server import create_party, drop_party, postgres_server
+from deploy.postgres_server import (
+    create_guest,
+    create_party,
+    drop_guest,
+    drop_party,
+    postgres_server,
+)
 from deploy.processes import (
     Process,
     audit_household,
@@ -29,6 +40,7 @@ from deploy.processes import (
     python,
 )
 from deploy.provision import (
+    AUDITORS,
     Addresses,
     admit,
     audit_settings,
@@ -45,6 +57,9 @@ from services.coordinator.bundle import fab_digest
 CONSORTIUM = "demo"
 AUDIT = "audit"
 CENTRE = "centre"
+DESK = "desk"
+AUDITOR_KEY = "auditor.key"
+"""File in the audit service's folder with the key of the demo's auditor."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LOOPBACK = ("localhost", "127.0.0.1")
 
@@ -144,21 +159,33 @@ def _remove_old(out: Path) -> None:
 def databases(stage: Stage, admin_dsn: str | None) -> Iterator[dict[str, str]]:
     """A database and a role for each party: in an embedded server, or in the one given.
 
+    The desk has a role of its own in the audit service's database, under the name `desk`.
+
     In a server that was given, they are removed again at the end.
 
     Raises:
         DatabaseError: the server cannot be started or used.
     """
     with ExitStack() as exits:
+        prefix = ""
         if admin_dsn is None:
-            server = exits.enter_context(postgres_server(stage.folder / "postgres"))
-            yield {home.name: create_party(server.dsn, home.name) for home in stage.homes}
-            return
-        made = {home.name: f"wardround_demo_{home.name}" for home in stage.homes}
-        for name in made.values():
-            drop_party(admin_dsn, name)
-            exits.callback(drop_party, admin_dsn, name)
-        yield {home: create_party(admin_dsn, name) for home, name in made.items()}
+            admin_dsn = exits.enter_context(postgres_server(stage.folder / "postgres")).dsn
+        else:
+            prefix = "wardround_demo_"
+            _clear_server(exits, admin_dsn, [f"{prefix}{home.name}" for home in stage.homes])
+        dsns = {home.name: create_party(admin_dsn, f"{prefix}{home.name}") for home in stage.homes}
+        dsns[DESK] = create_guest(admin_dsn, f"{prefix}{AUDIT}", f"{prefix}{AUDIT}_desk")
+        yield dsns
+
+
+def _clear_server(exits: ExitStack, admin_dsn: str, names: Sequence[str]) -> None:
+    """Remove the demo's databases and roles from a server, now and at the end."""
+    guest = f"{names[0]}_desk"
+    exits.callback(drop_guest, admin_dsn, guest)
+    for name in names:
+        drop_party(admin_dsn, name)
+        exits.callback(drop_party, admin_dsn, name)
+    drop_guest(admin_dsn, guest)
 
 
 def provision(stage: Stage, dsns: dict[str, str], *, epsilon: float) -> Consortium:
@@ -178,7 +205,9 @@ def provision(stage: Stage, dsns: dict[str, str], *, epsilon: float) -> Consorti
         )
     lay_node_keys(stage.centre.state, enrolments.values())
     addresses = _free_addresses()
-    _write(stage.audit, audit_settings(addresses, dsns[AUDIT]))
+    desk = {"dsn": dsns[DESK], "role": str(urlsplit(dsns[DESK]).username)}
+    _write(stage.audit, audit_settings(addresses, dsns[AUDIT], desk=desk))
+    _give_auditor_key(stage.audit)
     _write(stage.centre, centre_settings(CENTRE, addresses, dsns[CENTRE]))
     for home in stage.hospitals:
         content = node_settings(
@@ -188,6 +217,18 @@ def provision(stage: Stage, dsns: dict[str, str], *, epsilon: float) -> Consorti
         policy = {"epsilon_cap": max(8.0, epsilon), "person_must_approve": True}
         (home.folder / "policy.toml").write_text(toml_text(policy))
     return consortium
+
+
+def _give_auditor_key(home: Home) -> None:
+    """Make the first auditor's key, and keep it where only its owner can read it."""
+    key = make_key(
+        home.folder / AUDITORS,
+        AuditRole.AUDITOR,
+        organisation="Supervisory Authority",
+        expires_us=None,
+        random=secrets.token_bytes,
+    )
+    write_private(home.folder / AUDITOR_KEY, f"{key}\n".encode())
 
 
 def _enrol(home: Home) -> Enrolment:
@@ -202,17 +243,18 @@ def _write(home: Home, content: dict[str, Any]) -> None:
 
 
 def _free_addresses() -> Addresses:
-    """Four loopback ports that nobody has; held together, so that no two are the same."""
+    """Five loopback ports that nobody has; held together, so that no two are the same."""
     with ExitStack() as exits:
-        probes = [exits.enter_context(socket.socket()) for _ in range(4)]
+        probes = [exits.enter_context(socket.socket()) for _ in range(5)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        audit, door, centre, superlink = (int(probe.getsockname()[1]) for probe in probes)
+        audit, door, centre, superlink, desk = (int(probe.getsockname()[1]) for probe in probes)
     return Addresses(
         audit=f"127.0.0.1:{audit}",
         door=f"127.0.0.1:{door}",
         centre=f"127.0.0.1:{centre}",
         superlink_port=superlink,
+        desk=f"127.0.0.1:{desk}",
     )
 
 
@@ -222,5 +264,6 @@ def environment() -> dict[str, str]:
     A dozen processes share this machine; where each takes every core for its arithmetic, they
     mostly wait for one another (drawing the images takes five times as long).
     """
-    inherited = {key: value for key, value in os.environ.items() if key != DSN_VARIABLE}
+    ours = {DSN_VARIABLE, DESK_DSN_VARIABLE}
+    inherited = {key: value for key, value in os.environ.items() if key not in ours}
     return {**inherited, **dict.fromkeys(_THREAD_VARIABLES, "1")}

@@ -61,6 +61,7 @@ def examine(config: Path) -> list[Finding]:
         lambda: _database(settings),
         lambda: _ports(config, settings),
         lambda: _log(settings),
+        lambda: _desk(config, settings),
     ]
     return [
         Finding("settings", ""),
@@ -179,6 +180,38 @@ def _ports(config: Path, settings: Any) -> Iterator[Finding]:
         yield Finding("ports, which are free")
     except SettingsError as fault:
         yield Finding("ports", str(fault))
+
+
+def _desk(config: Path, settings: Any) -> Iterator[Finding]:
+    """The auditors' desk, where there is one: its keys, its database role, its certificate."""
+    if getattr(settings, "desk", None) is None:
+        return
+    from audit.desk.api_keys import read_keys  # noqa: PLC0415 - the audit service's part alone
+    from audit.desk.service import ssl_settings  # noqa: PLC0415
+    from audit.desk.settings import DeskSettings  # noqa: PLC0415
+
+    try:
+        desk = read_settings(config, DeskSettings)
+        count = sum(key.is_valid(time.time_ns() // 1000) for key in read_keys(desk.desk.keys))
+        ssl_settings(desk)
+        with psycopg.connect(desk.dsn, connect_timeout=round(_CONNECT_TIMEOUT_S)) as connection:
+            may_write = connection.execute(
+                "SELECT has_table_privilege(current_user, 'audit_bundle', 'INSERT')"
+            ).fetchone()
+    except (SettingsError, AuditError) as fault:
+        yield Finding("the desk", str(fault))
+    except psycopg.Error as cause:
+        first = " ".join(str(cause).split()) or type(cause).__name__
+        yield Finding("the desk", f"{first}; start the audit service once, and check desk.dsn")
+    else:
+        if may_write == (True,):
+            yield Finding(
+                "the desk",
+                "its database role may write to the log; make one that may not "
+                "(deploy/postgres/desk.sql) and set desk.role and desk.dsn",
+            )
+        else:
+            yield Finding(f"the desk, with {count} valid keys")
 
 
 def _log(settings: Any) -> Iterator[Finding]:

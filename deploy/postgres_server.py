@@ -145,6 +145,36 @@ def create_party(admin_dsn: str, name: str) -> str:
     return with_database(admin_dsn, name, user=name, password=password)
 
 
+def create_guest(admin_dsn: str, database: str, name: str) -> str:
+    """Make a role that may connect to a party's database and do nothing there; return its DSN.
+
+    The party's own process gives it what it may.
+
+    Raises:
+        DatabaseError: the server is away, the administrator may not, or the name is taken.
+    """
+    password = secrets.token_urlsafe(24)
+    role = sql.Identifier(name)
+    statements = (
+        sql.SQL(
+            "CREATE ROLE {} LOGIN PASSWORD {} "
+            "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+        ).format(role, sql.Literal(password)),
+        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(database), role),
+    )
+    _execute(admin_dsn, statements)
+    return with_database(admin_dsn, database, user=name, password=password)
+
+
+def drop_guest(admin_dsn: str, name: str) -> None:
+    """Remove a guest's role, if it is there, once the database it was a guest of has gone.
+
+    Raises:
+        DatabaseError: the server is away, or the administrator may not.
+    """
+    _execute(admin_dsn, (sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)),))
+
+
 def drop_party(admin_dsn: str, name: str) -> None:
     """Remove a party's database and role, if they are there.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit.desk.settings import DeskSettings
 from audit.settings import AuditSettings, SettingsError, read_settings, split_address
 
 _CONNECT_TIMEOUT_S = 0.5
@@ -45,11 +46,15 @@ def audit_household(config: Path) -> Household:
     """The audit service's processes."""
     settings = read_settings(config, AuditSettings)
     listen = settings.audit.listen
+    waves = [(Process("sequencer", _command("audit.service", config), _answers(listen)),)]
+    ports = [("audit.listen", listen)]
+    if settings.desk is not None:
+        # After the sequencer, which makes the tables and gives the desk its rights.
+        desk = read_settings(config, DeskSettings).desk.listen
+        waves.append((Process("desk", _command("audit.desk", config), _answers(desk)),))
+        ports.append(("desk.listen", desk))
     return Household(
-        name="audit",
-        state=settings.audit.state,
-        waves=((Process("sequencer", _command("audit.service", config), _answers(listen)),),),
-        ports=(("audit.listen", listen),),
+        name="audit", state=settings.audit.state, waves=tuple(waves), ports=tuple(ports)
     )
 
 

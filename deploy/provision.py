@@ -28,6 +28,8 @@ class Addresses:
     centre: str
     """The operator's API; nobody else connects to it."""
     superlink_port: int
+    desk: str | None = None
+    """Where auditors ask; nowhere, where there is no desk."""
 
 
 def found_consortium(
@@ -88,15 +90,21 @@ def lay_node_keys(state: Path, enrolments: Iterable[Enrolment]) -> None:
             (nodes / f"{enrolment.name}.pub").write_text(enrolment.supernode_key)
 
 
-def audit_settings(addresses: Addresses, dsn: str) -> dict[str, Any]:
-    """Content of `audit.toml`."""
-    return {
+def audit_settings(
+    addresses: Addresses, dsn: str, *, desk: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Content of `audit.toml`; `desk` names the desk's database role and its DSN, if it has one."""
+    settings: dict[str, Any] = {
         "consortium": "consortium.json",
         "audit": {"state": "state", "listen": addresses.audit},
         "database": {"dsn": dsn},
         "keys": {"log": "keys/log.key", "event": "keys/event.key"},
         "tls": _TLS,
     }
+    if addresses.desk:
+        place = {"listen": addresses.desk, "keys": AUDITORS}
+        settings["desk"] = {**place, **(desk or {})}
+    return settings
 
 
 def centre_settings(name: str, addresses: Addresses, dsn: str) -> dict[str, Any]:
@@ -149,6 +157,9 @@ def toml_text(settings: Mapping[str, Any]) -> str:
             blocks.append("\n".join([f"[{key}]", *rows]))
     return "\n\n".join(blocks) + "\n"
 
+
+AUDITORS = "keys/auditors.json"
+"""What is kept of the auditors' keys, in the audit service's folder."""
 
 _TLS = {"ca": "tls/ca.pem", "certificate": "tls/certificate.pem", "key": "keys/tls.key"}
 

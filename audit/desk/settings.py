@@ -4,6 +4,7 @@ The one rule: what may be left out has a safe meaning when it is. The desk reads
 the log's process; neither reads the other's keys.
 """
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -18,6 +19,9 @@ from audit.settings import (
     Tls,
 )
 
+DESK_DSN_VARIABLE = "WARDROUND_DESK_DSN"
+"""Environment variable that takes the place of `desk.dsn`."""
+
 
 class Oidc(Section):
     """An identity provider (OpenID Connect) whose people may sign in."""
@@ -31,6 +35,10 @@ class Oidc(Section):
     role_claim: str = "roles"
     """Claim that names the role: a text, or a list of them."""
     organisation_claim: str = "organisation"
+    client_id: Annotated[str, Field(min_length=1)] | None = None
+    """This desk's name at the provider, a public client with PKCE: people sign in by browser."""
+    redirect_uri: Annotated[str, Field(pattern=r"^https://[^\s#]+/sign-in/return$")] | None = None
+    """Where the provider sends them back to: the desk's own address and `/sign-in/return`."""
     algorithms: tuple[Literal["RS256", "PS256", "ES256", "EdDSA"], ...] = ("RS256", "ES256")
     """Signature algorithms that are believed; a token's own word for it never is."""
 
@@ -70,5 +78,8 @@ class DeskSettings(Section):
 
     @property
     def dsn(self) -> str:
-        """The database as the desk connects to it."""
-        return self.desk.dsn or self.database.dsn
+        """The database as the desk connects to it.
+
+        `WARDROUND_DESK_DSN` in the environment takes the place of `desk.dsn`.
+        """
+        return os.environ.get(DESK_DSN_VARIABLE) or self.desk.dsn or self.database.dsn
