@@ -23,9 +23,6 @@ MAX_PAYLOAD_BYTES = 65_536
 DEFAULT_RETENTION = "default"
 """Retention class of what an entry commits to without naming one."""
 
-SWEEP_LOCK_MS = 10_000
-"""How long a sweep waits for those who use the table, before it leaves the sweeping for later."""
-
 Connection = psycopg.Connection[Any]
 
 
@@ -82,9 +79,7 @@ received_us, removed_by::text
 
 def read_entry(connection: Connection, event_id: str) -> Entry | None:
     """The log's entry with this event id, or none."""
-    row = connection.execute(
-        "SELECT audit_content(audit_index(%s::uuid))", [event_id]
-    ).fetchone()
+    row = connection.execute("SELECT audit_content(audit_index(%s::uuid))", [event_id]).fetchone()
     return Entry.parse(bytes(row[0])) if row and row[0] else None
 
 
@@ -215,30 +210,17 @@ def empty(connection: Connection, proposal: str) -> int:
 
 
 def sweep(connection: Connection) -> bool:
-    """Write the table's files anew, without the bytes of rows that were emptied; whether it was.
+    """Write the table's files anew, without the bytes of what was emptied; whether it was done.
 
-    A plain `VACUUM` frees the place and leaves the bytes in it. Not in a transaction. What stays in
-    the write-ahead log, replicas and backups is their operator's to remove.
+    In a transaction of its own, which waits three seconds at most for those who use the table. What
+    stays in the write-ahead log, replicas and backups is their operator's to remove.
     """
-    autocommit = connection.autocommit
-    connection.autocommit = True
-    before = _file_of_the_table(connection)
     try:
-        connection.execute(f"SET lock_timeout = {SWEEP_LOCK_MS}")
-        connection.execute("VACUUM (FULL) audit_payload")
+        with connection.transaction():
+            connection.execute("SELECT audit_sweep_payloads()")
     except psycopg.errors.LockNotAvailable:
         return False
-    finally:
-        connection.execute("RESET lock_timeout")
-        # A role without the right is answered with a warning alone; a new file is the proof.
-        after = _file_of_the_table(connection)
-        connection.autocommit = autocommit
-    return after != before
-
-
-def _file_of_the_table(connection: Connection) -> int:
-    row = connection.execute("SELECT pg_relation_filenode('audit_payload')").fetchone()
-    return int(row[0]) if row else 0
+    return True
 
 
 def _check_same(known: Payload, offered: Payload) -> None:

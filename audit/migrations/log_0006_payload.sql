@@ -187,6 +187,16 @@ COMMENT ON FUNCTION audit_empty_payloads IS
     'The one door by which a role without the right to UPDATE removes what a confirmed proposal names.';
 REVOKE EXECUTE ON FUNCTION audit_empty_payloads FROM PUBLIC;
 
+CREATE FUNCTION audit_sweep_payloads() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '3s' AS $$
+BEGIN
+    CLUSTER audit_payload USING audit_payload_pkey;
+END
+$$;
+COMMENT ON FUNCTION audit_sweep_payloads IS
+    'Writes the table''s files anew, without rows that were replaced: a VACUUM leaves their bytes where they were.';
+REVOKE EXECUTE ON FUNCTION audit_sweep_payloads FROM PUBLIC;
+
 CREATE TRIGGER check_decision BEFORE INSERT ON records_decision
 FOR EACH ROW EXECUTE FUNCTION records_check_decision();
 CREATE TRIGGER check_payload BEFORE INSERT ON audit_payload
@@ -211,7 +221,7 @@ BEGIN
     -- A caller's temporary tables must not pass for these inside the functions.
     FOREACH name IN ARRAY ARRAY[
         'records_check_decision()', 'audit_check_payload()', 'audit_guard_payload()',
-        'audit_empty_payloads(uuid)', 'records_hold_on(audit_payload)'
+        'audit_empty_payloads(uuid)', 'audit_sweep_payloads()', 'records_hold_on(audit_payload)'
     ] LOOP
         EXECUTE format(
             'ALTER FUNCTION %s SET search_path = %I, pg_temp', name, current_schema());

@@ -6,16 +6,20 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import psycopg
 import pytest
 from audit_parties import now_us
+from psycopg_pool import ConnectionPool
 from records_office import DAY_US, ODA, PIA, Office, ask, open_office
 
 from audit import payload
 from audit.commitment import spell
-from audit.desk import records_store
+from audit.desk import records_store, rights
+from audit.desk.recorder import Recorder
 from audit.desk.records_store import Matter, Scope, Verdict
+from audit.outbox import Outbox
 from audit.payload_errors import (
     ClockBehindError,
     HeldError,
@@ -485,19 +489,39 @@ def is_in_files(dsn: str, secret: bytes) -> bool:
     return any(found for (found,) in rows)
 
 
-def test_a_role_without_the_right_is_told_that_nothing_was_swept(office: Office) -> None:
-    with office.pool.connection() as connection:
-        connection.execute("CREATE ROLE reader_under_test NOLOGIN")
-        connection.execute("GRANT SELECT ON audit_payload TO reader_under_test")
-        connection.commit()
+def test_a_sweep_gives_way_to_those_who_use_the_table(office: Office, dsn: str) -> None:
+    office.erase(office.keep())
+    with psycopg.connect(dsn) as reader:
+        reader.execute("SELECT FROM audit_payload")
+        assert office.records.sweep() is False
+    assert office.records.sweep() is True
+
+
+def test_a_role_with_the_doors_alone_removes_and_sweeps_and_does_nothing_else(
+    office: Office, dsn: str
+) -> None:
+    commitment, other = office.keep(), office.keep()
+    proposal = office.records.propose_erasure(ask(ODA), commitment)
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute("CREATE ROLE desk_under_test LOGIN PASSWORD 'desk'")
         try:
-            connection.execute("SET ROLE reader_under_test")
-            connection.commit()
-            assert payload.sweep(connection) is False
+            rights.grant(admin, "desk_under_test")
+            plain = psycopg.conninfo.make_conninfo(dsn, user="desk_under_test", password="desk")
+            with ConnectionPool(plain, min_size=1, max_size=2, open=True) as pool:
+                signer = office.north.events["audit"]
+                written = Outbox(signer, now_us, secrets.token_bytes, office.north.log.name)
+                recorder = Recorder(pool.connection, written)
+                records = replace(office.records, pool=pool, recorder=recorder)
+                records.confirm(PIA, Matter.ERASURE, proposal.id, digest=proposal.digest)
+                assert records.sweep()
+                with pool.connection() as connection:
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="denied"):
+                        connection.execute("UPDATE audit_payload SET content = NULL")
+                    connection.rollback()
         finally:
-            connection.execute("RESET ROLE")
-            connection.execute("DROP OWNED BY reader_under_test")
-            connection.execute("DROP ROLE reader_under_test")
+            admin.execute("DROP OWNED BY desk_under_test CASCADE")
+            admin.execute("DROP ROLE desk_under_test")
+    assert [is_kept(office, one) for one in (commitment, other)] == [False, True]
 
 
 def test_no_word_that_an_officer_types_enters_the_log(office: Office) -> None:
