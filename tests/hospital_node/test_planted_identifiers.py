@@ -84,7 +84,7 @@ def needles(identifier: str) -> set[bytes]:
     found |= {json.dumps(identifier)[1:-1].encode(), base64.b32encode(raw).rstrip(b"=")}
     for word in (raw, raw.upper(), raw.lower()):
         digest = hashlib.sha256(word).digest()
-        found |= {digest.hex().encode(), base64.b64encode(digest)[:42]}
+        found |= {digest.hex()[:16].encode(), base64.b64encode(digest)[:12]}  # however cut short
     for shift in range(3):
         text = base64.b64encode(bytes(shift) + raw)
         found.add(text[-(-shift * 8 // 6) : len(text) - 4])
