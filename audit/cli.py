@@ -15,15 +15,22 @@ from rich.table import Table
 
 from audit.client import LogClient
 from audit.desk.client import KEY_VARIABLE, Address, fetch_export, read_key, selection_of
+from audit.desk.records_cli import disposals, erase, holds
 from audit.errors import AuditError
 from audit.export import export_evidence
 from audit.export_lines import Format
 from audit.keys import create_key, create_witness_key
 from audit.membership import read_trust
+from audit.payload_cli import commit_file, deposit_file
 from audit.settings import ClientSettings, SettingsError, exit_code_of, read_settings, read_text
 from audit.trust import Trust
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: status, evidence, keys.")
+app.add_typer(holds, name="holds")
+app.add_typer(disposals, name="disposals")
+app.add_typer(erase, name="erase")
+app.command("commit")(commit_file)
+app.command("deposit")(deposit_file)
 
 Config = Annotated[
     Path, typer.Option("--config", help="Any party's TOML file: it names the log and credentials.")

@@ -23,6 +23,7 @@ from audit.entry import Entry
 from audit.errors import AuditError, NoteError, ProofError
 from audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from audit.note import Verifier
+from audit.payload_deposit import Deposit
 from audit.problems import from_problem
 from audit.proof import check_proof, parse_proof
 from audit.receipt import open_receipt
@@ -115,6 +116,17 @@ class LogClient:
                 "submitting again is safe"
             )
         return indices
+
+    def deposit(self, deposit: Deposit) -> str:
+        """Hand in a payload; the retention class for whose period it is kept at least.
+
+        Raises:
+            UnknownRecordError: the log does not have its entry yet.
+            AuditError: it is not taken, for the reason that is said; handing it in again is safe.
+        """
+        answer = self._ask("POST", "/v1/payloads", json=deposit.to_json())
+        with _reading():
+            return str(answer.json()["retention"])
 
     def promise(self, entries: Sequence[bytes]) -> str:
         """The log's signed receipt for one member's entries, which are on their way then.
