@@ -77,8 +77,8 @@ class Home:
             try:
                 with psycopg.connect(self.dsn) as connection:
                     for number in range(done, first + count):
-                        connection.execute("INSERT INTO deed (number) VALUES (%s)", [number])
                         self.box.append(connection, Said(body={"number": number}))
+                        connection.execute("INSERT INTO deed (number) VALUES (%s)", [number])
             except psycopg.OperationalError:
                 continue
         raise AssertionError("the deeds were not done")
