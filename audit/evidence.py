@@ -1,14 +1,16 @@
 """Evidence: a log as one tar file, or as the directory of files that such a tar unpacks to.
 
 The tar is laid out as a C2SP tlog-tiles directory (`checkpoint`, `tile/…`, `tile/entries/…`) with
-two more members: `consortium.json`, the keys, and last `manifest.json`, the digest of every other
-member. The same log always gives the same bytes. Reading never unpacks anything to disk; whether
-the content is true is not judged here.
+three more members: `consortium.json`, the keys; `policy`, its log, witnesses and quorum for tools
+of others (C2SP tlog-policy); and last `manifest.json`, the digest of every other member. The same
+log always gives the same bytes. Reading never unpacks anything to disk, and bounds what it reads;
+whether the content is true is not judged here.
 """
 
 import hashlib
 import io
 import os
+import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from audit.checkpoint import Checkpoint
 from audit.errors import AuditError, EvidenceError
 from audit.merkle import HASH_BYTES, leaf_hash
 from audit.note import Note
+from audit.policy import write_policy
 from audit.tiles import (
     TILE_WIDTH,
     TileCutter,
@@ -30,14 +33,23 @@ from audit.tiles import (
     parse_path,
     split_bundle,
 )
+from audit.trust import Trust
 
 CHECKPOINT = "checkpoint"
 CONSORTIUM = "consortium.json"
+POLICY = "policy"
 MANIFEST = "manifest.json"
 SCHEMA = "wardround/evidence/v1"
 
 MAX_MEMBER_BYTES = 64 * 2**20
 """The largest member, a bundle of 256 longest entries, has 17 MB; the rest is headroom."""
+
+
+MAX_MEMBERS = 2**20
+"""Tiles and bundles of some hundred million entries; beyond, the file was made to exhaust."""
+
+_BROKEN = (OSError, tarfile.TarError, ValueError, OverflowError, RecursionError)
+"""What `tarfile` meets in files made to be no tar: some headers nest, some count wrong."""
 
 
 def write_evidence(
@@ -52,17 +64,19 @@ def write_evidence(
         consortium_bytes: The consortium file, as agreed out of band.
 
     Raises:
-        EvidenceError: the entries do not have the checkpoint's size and root, or the file cannot
-            be written.
+        EvidenceError: the entries do not have the checkpoint's size and root, the consortium file
+            is none, or the file cannot be written.
         NoteError: the note holds no checkpoint.
     """
     checkpoint = Checkpoint.parse(Note.parse(note).text)
+    trust = Trust.parse(consortium_bytes)
     draft = path.with_name(path.name + ".part")
     try:
         with draft.open("wb") as file, tarfile.open(fileobj=file, mode="w:") as tar:
             writer = _Writer(tar)
             writer.add(CHECKPOINT, note.encode())
             writer.add(CONSORTIUM, consortium_bytes)
+            writer.add(POLICY, write_policy(trust.log, trust.witnesses))
             writer.add_log(entries, checkpoint)
             writer.add_manifest()
         draft.replace(path)
@@ -121,7 +135,7 @@ class TarLog:
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
         self._members = _members_of(tar)
-        self.checkpoint_note = _text(self._need(CHECKPOINT))
+        self.checkpoint_note = read_utf8(self._need(CHECKPOINT))
         self.consortium_bytes: bytes | None = self._need(CONSORTIUM)
 
     @classmethod
@@ -133,7 +147,7 @@ class TarLog:
         """
         try:
             tar = tarfile.open(path, "r:")  # noqa: SIM115 - closed by the value it is given to
-        except (OSError, tarfile.TarError) as cause:
+        except _BROKEN as cause:
             raise EvidenceError(f"{path} is not a readable tar file: {cause}") from cause
         try:
             return cls(tar)
@@ -166,12 +180,23 @@ class TarLog:
             digests = dict(parse_canonical(self._need(MANIFEST))["members"])
         except (AuditError, LookupError, TypeError, ValueError) as cause:
             raise EvidenceError(f"{MANIFEST} cannot be read: {cause}") from cause
+        yield from self._damaged_policy()
         present = self._members.keys() - {MANIFEST}
         for name in sorted(present ^ digests.keys()):
             yield f"{name} is in {'the tar' if name in present else 'the manifest'} alone"
         for name in sorted(present & digests.keys()):
             if hashlib.sha256(self._need(name)).hexdigest() != digests[name]:
                 yield f"{name} is not the one that the manifest names"
+
+    def _damaged_policy(self) -> Iterator[str]:
+        """What differs between the policy and the consortium file that it was written from."""
+        try:
+            trust = Trust.parse(self._need(CONSORTIUM))
+        except EvidenceError:
+            yield f"{CONSORTIUM} is no consortium file"
+            return
+        if self._read(POLICY) not in {None, write_policy(trust.log, trust.witnesses)}:
+            yield f"{POLICY} is not the rule that {CONSORTIUM} states"
 
     def _need(self, name: str) -> bytes:
         content = self._read(name)
@@ -186,7 +211,7 @@ class TarLog:
         try:
             file = self._tar.extractfile(member)
             content = file.read() if file else b""
-        except (OSError, tarfile.TarError) as cause:
+        except _BROKEN as cause:
             raise EvidenceError(f"{name} cannot be read from the tar: {cause}") from cause
         if len(content) != member.size:
             raise EvidenceError(f"{name} is cut short: {len(content)} of {member.size} bytes")
@@ -211,7 +236,7 @@ class DirectoryLog:
         note = _read_file(folder / CHECKPOINT)
         if note is None:
             raise EvidenceError(f"{folder} holds no file {CHECKPOINT}; it is no tlog-tiles log")
-        return cls(folder, _text(note), _read_file(folder / CONSORTIUM))
+        return cls(folder, read_utf8(note), _read_file(folder / CONSORTIUM))
 
     def read(self, name: TileName) -> bytes | None:
         """The bytes of a tile or bundle; a full tile serves where a partial one is asked for."""
@@ -219,14 +244,14 @@ class DirectoryLog:
         if content is not None or name.width == TILE_WIDTH:
             return content
         full = _read_file(self.folder / TileName(name.level, name.index).path)
-        return None if full is None else _narrow(full, name)
+        return None if full is None else narrow(full, name)
 
     def damaged(self) -> Iterator[str]:
         """Nothing: a directory has no manifest."""
         return iter(())
 
 
-def _narrow(full: bytes, name: TileName) -> bytes:
+def narrow(full: bytes, name: TileName) -> bytes:
     """The first `name.width` hashes or entries of a full tile or bundle."""
     if name.level is None:
         return encode_bundle(split_bundle(full)[0][: name.width])
@@ -240,18 +265,20 @@ def _members_of(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
             _check_member(member)
             if member.name in members:
                 raise EvidenceError(f"the tar holds {member.name!r} twice")
+            if len(members) == MAX_MEMBERS:
+                raise EvidenceError(f"the tar holds more than {MAX_MEMBERS} members")
             members[member.name] = member
-    except (OSError, tarfile.TarError) as cause:
+    except _BROKEN as cause:
         raise EvidenceError(f"the tar cannot be read: {cause}") from cause
     return members
 
 
 def _check_member(member: tarfile.TarInfo) -> None:
-    if not member.isreg() or member.size > MAX_MEMBER_BYTES:
+    if not member.isreg() or member.issparse() or not 0 <= member.size <= MAX_MEMBER_BYTES:
         raise EvidenceError(
             f"{member.name!r} is not a plain file of at most {MAX_MEMBER_BYTES} bytes"
         )
-    if member.name not in {CHECKPOINT, CONSORTIUM, MANIFEST}:
+    if member.name not in {CHECKPOINT, CONSORTIUM, POLICY, MANIFEST}:
         try:
             parse_path(member.name)
         except AuditError as cause:
@@ -259,17 +286,27 @@ def _check_member(member: tarfile.TarInfo) -> None:
 
 
 def _read_file(path: Path) -> bytes | None:
+    """The content of a plain file; what is no plain file could be endless or never answer."""
     try:
-        if path.stat().st_size > MAX_MEMBER_BYTES:
-            raise EvidenceError(f"{path} has more than {MAX_MEMBER_BYTES} bytes")
-        return path.read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise EvidenceError(f"{path} is not a plain file")
+        with path.open("rb") as file:
+            content = file.read(MAX_MEMBER_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as cause:
         raise EvidenceError(f"{path} cannot be read: {os.strerror(cause.errno or 0)}") from cause
+    if len(content) > MAX_MEMBER_BYTES:
+        raise EvidenceError(f"{path} has more than {MAX_MEMBER_BYTES} bytes")
+    return content
 
 
-def _text(content: bytes) -> str:
+def read_utf8(content: bytes) -> str:
+    """The text of a checkpoint.
+
+    Raises:
+        EvidenceError: it is not UTF-8.
+    """
     try:
         return content.decode()
     except UnicodeDecodeError as cause:

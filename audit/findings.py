@@ -12,9 +12,11 @@ from enum import StrEnum
 class Fault(StrEnum):
     """What can be wrong, the gravest first."""
 
+    EQUIVOCATION = "equivocation"
     CHECKPOINT = "checkpoint"
     TREE = "tree"
     WITNESSES = "witnesses"
+    RECEIPT = "receipt"
     PRODUCER = "producer"
     SEQUENCE = "sequence"
     GOVERNANCE = "governance"
@@ -25,6 +27,8 @@ class Fault(StrEnum):
 VERIFIED = 0
 USAGE = 2
 UNREADABLE = 3
+UNDECIDED = 14
+"""Two checkpoints that no proof at hand connects, and that prove no fork either."""
 
 EXIT_CODES: dict[Fault, tuple[int, str]] = {
     Fault.CHECKPOINT: (4, "the checkpoint is malformed or not signed by the log's key"),
@@ -35,6 +39,8 @@ EXIT_CODES: dict[Fault, tuple[int, str]] = {
     Fault.GOVERNANCE: (9, "a round, update or model is without what had to allow it"),
     Fault.PRIVACY: (10, "a release is without its charge, or a charge is too low"),
     Fault.MANIFEST: (11, "a member of the evidence is not the one its manifest names"),
+    Fault.EQUIVOCATION: (12, "the log's key has signed two histories"),
+    Fault.RECEIPT: (13, "the log has not kept the promise of a receipt"),
 }
 """Exit code and meaning of each fault; the gravest one found decides."""
 
@@ -93,7 +99,10 @@ class Summary:
     """Entries by producer."""
     organisations: tuple[str, ...] = ()
     """Those that cosigned the checkpoint."""
-    quorum: int | None = None
+    quorum: str | None = None
+    """Which cosignatures were wanted, in words; none where nobody's were looked for."""
+    is_of_events: bool = False
+    """Whether what the entries say was checked too."""
     rounds: tuple[RoundSummary, ...] = ()
     accounts: tuple[Account, ...] = ()
     candidates: tuple[tuple[str, str], ...] = ()

@@ -7,7 +7,7 @@ apart by anyone and believed only through `check_proof`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audit.checkpoint import Checkpoint, WitnessPolicy, open_checkpoint, parse_decimal
+from audit.checkpoint import Checkpoint, Cosigned, open_checkpoint, parse_decimal
 from audit.errors import NoteError, ProofError
 from audit.merkle import HASH_BYTES, verify_inclusion
 from audit.note import MAX_NOTE_CHARACTERS, Verifier, decode_base64, encode_base64
@@ -59,7 +59,7 @@ def parse_proof(text: str) -> Proof:
 
 
 def check_proof(
-    text: str, leaf: bytes, *, log_verifier: Verifier, witness_policy: WitnessPolicy
+    text: str, leaf: bytes, *, log_verifier: Verifier, witness_policy: Cosigned
 ) -> Checkpoint:
     """The checkpoint under which the entry with leaf hash `leaf` is proven to be in the log.
 
@@ -69,6 +69,7 @@ def check_proof(
         ProofError: the text is no proof, or does not prove it.
         NoteError: the checkpoint is malformed or wrongly signed.
         QuorumError: too few organisations have cosigned.
+        UnmetPolicyError: the cosignatures do not make the policy's quorum.
     """
     proof = parse_proof(text)
     checkpoint = open_checkpoint(proof.checkpoint_note, log_verifier)

@@ -18,7 +18,7 @@ def report_lines(findings: Findings) -> Iterator[str]:
     if findings.summary is not None:
         yield from _summary_lines(findings.summary)
     yield from _shorten("remark", findings.remarks)
-    yield from _shorten("FAULT", tuple(_printable(str(fault)) for fault in findings.faults))
+    yield from _shorten("FAULT", tuple(printable(str(fault)) for fault in findings.faults))
     if findings.is_verified:
         yield _verdict(findings.summary)
     else:
@@ -26,30 +26,29 @@ def report_lines(findings: Findings) -> Iterator[str]:
 
 
 def _verdict(summary: Summary | None) -> str:
-    if summary is None or summary.quorum is None:
-        return "verified: tree and log signature; the entries' meaning was not checked"
+    if summary is None or not summary.is_of_events:
+        what = "tree, log signature and cosignatures" if summary and summary.quorum else ""
+        return f"verified: {what or 'tree and log signature'}; the entries' meaning was not checked"
     return "verified: tree, signatures, cosignatures, numbering, votes, charges and ε"
 
 
 def _summary_lines(summary: Summary) -> Iterator[str]:
-    yield _line("log", f"{_printable(summary.origin)}: {summary.size} entries")
+    yield _line("log", f"{printable(summary.origin)}: {summary.size} entries")
     yield _line("root", summary.root)
     if summary.events < summary.size:
         rest = summary.size - summary.events
         yield _line("events", f"{rest} of {summary.size} entries are not Wardround events")
     if summary.quorum is not None:
-        who = ", ".join(map(_printable, summary.organisations)) or "nobody"
-        yield _line(
-            "witnesses",
-            f"cosigned by {len(summary.organisations)} organisation"
-            f"{_s(len(summary.organisations))} ({who}); {summary.quorum} needed",
-        )
+        who = ", ".join(map(printable, summary.organisations)) or "nobody"
+        many = f"{len(summary.organisations)} organisation{_s(len(summary.organisations))}"
+        what = f"{many} ({who})" if summary.is_of_events else who
+        yield _line("witnesses", f"cosigned by {what}; {printable(summary.quorum)}")
     for producer, count in summary.producers.items():
-        yield _line("producer", f"{_printable(producer)}: {count} entries")
+        yield _line("producer", f"{printable(producer)}: {count} entries")
     yield from (_line("rounds", text) for text in _runs(summary.rounds))
     yield from (_line("ε", _account(account)) for account in summary.accounts)
     for run_id, digest in summary.candidates:
-        yield _line("candidate", f"run {_printable(run_id)}: {_printable(digest)}")
+        yield _line("candidate", f"run {printable(run_id)}: {printable(digest)}")
 
 
 def _runs(rounds: tuple[RoundSummary, ...]) -> Iterator[str]:
@@ -60,15 +59,15 @@ def _runs(rounds: tuple[RoundSummary, ...]) -> Iterator[str]:
         takers = Counter(site for state in mine for site in state.participants)
         excluded = Counter(site for state in mine for site in state.excluded)
         sites = ", ".join(
-            f"{_printable(site)} {takers[site]}"
+            f"{printable(site)} {takers[site]}"
             + (f" (left out {excluded[site]})" if excluded[site] else "")
             for site in sorted({*takers, *excluded})
         )
-        yield f"run {_printable(run_id)}: {text}; took part: {sites or 'nobody'}"
+        yield f"run {printable(run_id)}: {text}; took part: {sites or 'nobody'}"
 
 
 def _account(account: Account) -> str:
-    return _printable(
+    return printable(
         f"{account.site} {account.partition}: {account.epsilon_logged} logged, "
         f"{account.epsilon:.4f} recomputed at δ = {account.delta}, budget {account.budget}, "
         f"{account.charges} charge{_s(account.charges)}"
@@ -77,7 +76,7 @@ def _account(account: Account) -> str:
 
 def _shorten(title: str, texts: tuple[str, ...]) -> Iterator[str]:
     for text in texts[:SHOWN]:
-        yield _line(title, _printable(text))
+        yield _line(title, printable(text))
     if len(texts) > SHOWN:
         yield _line(title, f"… and {len(texts) - SHOWN} more")
 
@@ -86,7 +85,7 @@ def _line(title: str, text: str) -> str:
     return f"{title:<10} {text}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text without anything that could steer a terminal: it may come from a hostile log."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 

@@ -7,19 +7,23 @@ so that one report says all that is wrong.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
-from audit.checkpoint import Checkpoint, Cosignature, open_checkpoint
+from audit.checkpoint import Checkpoint, Cosignature, Cosigned, open_checkpoint
 from audit.entry import Entry
-from audit.errors import AuditError, EntryError, NoteError, QuorumError
+from audit.errors import AuditError, EntryError, NoteError, PolicyError, QuorumError
 from audit.findings import Fault, Finding, Findings, Summary, in_order
 from audit.governance import Governance
 from audit.merkle import HASH_BYTES, leaf_hash
 from audit.note import Note, Verifier
+from audit.receipt import Judge, Receipt, Verdict
 from audit.sequence import Sequences
 from audit.spending import Spending
 from audit.tiles import TILE_WIDTH, TileCutter, TileName, bundles_of, decode_tile, split_bundle
 from audit.trust import Trust
+
+_BROKEN_PROMISES = {Verdict.BROKEN: Fault.RECEIPT, Verdict.SUPPLANTED: Fault.SEQUENCE}
+"""The fault that a verdict on a receipt is; of two entries in one place, it is the producer's."""
 
 _TIME_SLACK_S = 300
 """How far an entry may be ahead of the witnesses' clocks before it is remarked."""
@@ -36,19 +40,35 @@ class Log(Protocol):
         """The bytes of a tile or bundle, or none where there are none."""
 
 
-def verify_log(log: Log, key: Verifier, trust: Trust | None) -> Findings:
-    """Verify a log under its key and, where `trust` is given, all that its events claim.
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """Whom the checker believes."""
 
-    Without `trust` only tree and log signature are checked: that much can be said of any log in
-    C2SP tlog-tiles format.
+    log: Verifier
+    trust: Trust | None = None
+    """The consortium, where there is one: whose entries count, and by which rule."""
+    witnesses: Cosigned | None = None
+    """Whose cosignatures make a quorum; none where only the log's own word is at hand."""
+
+    @classmethod
+    def of(cls, trust: Trust) -> Self:
+        """What a consortium file says to believe."""
+        return cls(trust.log, trust, trust.witnesses)
+
+
+def verify_log(log: Log, beliefs: Beliefs, receipt: Receipt | None = None) -> Findings:
+    """Verify a log and, where a consortium is known, all that its events claim.
+
+    Without one only tree, log signature and cosignatures are checked: that much can be said of any
+    log in C2SP tlog-tiles format. With a `receipt`, whether its promise was kept is judged too.
     """
     try:
         claimed = Checkpoint.parse(Note.parse(log.checkpoint_note).text)
     except NoteError as cause:
         return Findings((Finding(Fault.CHECKPOINT, str(cause)),), (), None)
-    check = _Check(log, claimed, trust)
-    check.check_signatures(key)
-    if trust or _holds_entries(log, claimed.size):
+    check = _Check(log, claimed, beliefs, Judge(receipt) if receipt else None)
+    check.check_signatures()
+    if beliefs.trust or _holds_entries(log, claimed.size):
         check.check_entries()
     else:
         check.check_leaves()
@@ -66,7 +86,8 @@ def _holds_entries(log: Log, size: int) -> bool:
 class _Check:
     log: Log
     claimed: Checkpoint
-    trust: Trust | None
+    beliefs: Beliefs
+    judge: Judge | None
     faults: list[Finding] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     cosignatures: tuple[Cosignature, ...] = ()
@@ -74,24 +95,25 @@ class _Check:
     events: "_Events | None" = None
     events_found: int = 0
 
-    def check_signatures(self, key: Verifier) -> None:
+    def check_signatures(self) -> None:
         """The log's signature, then the witnesses' and their quorum."""
         note = self.log.checkpoint_note
         try:
-            open_checkpoint(note, key)
+            open_checkpoint(note, self.beliefs.log)
         except NoteError as cause:
             self._fault(Fault.CHECKPOINT, str(cause))
-        if self.trust is None:
+        if self.beliefs.witnesses is None:
             return
         try:
-            self.cosignatures = self.trust.witnesses.cosignatures(note)
-            self.trust.witnesses.check(note)
-        except (NoteError, QuorumError) as cause:
+            self.cosignatures = self.beliefs.witnesses.cosignatures(note)
+            self.beliefs.witnesses.check(note)
+        except (NoteError, QuorumError, PolicyError) as cause:
             self._fault(Fault.WITNESSES, str(cause))
 
     def check_entries(self) -> None:
         """Every entry, every tile, the root, and what the entries say."""
-        self.events = _Events(self.trust) if self.trust else None
+        trust = self.beliefs.trust
+        self.events = _Events(trust, self.judge) if trust else None
         for name in bundles_of(self.claimed.size):
             if not self._check_bundle(name):
                 return
@@ -99,6 +121,7 @@ class _Check:
         self._check_root()
         if self.events:
             self.faults.extend(self.events.end())
+        self._check_receipt()
 
     def check_leaves(self) -> None:
         """The tiles and the root alone, where the entries themselves are not at hand."""
@@ -116,9 +139,21 @@ class _Check:
         self._check_tiles(self.cutter.partial_tiles())
         self._check_root()
 
+    def _check_receipt(self) -> None:
+        """Whether the log kept its promise, by the clocks of the witnesses."""
+        if self.judge is None or self.events is None:
+            return
+        as_of_us = max((c.time_s for c in self.cosignatures), default=0) * 1_000_000
+        judgement = self.judge.end(as_of_us)
+        fault = _BROKEN_PROMISES.get(judgement.verdict)
+        if fault is None:
+            self.remarks.append(f"receipt {judgement.verdict}: {judgement.explanation}")
+        else:
+            self._fault(fault, f"receipt {judgement.verdict}: {judgement.explanation}")
+
     def findings(self) -> Findings:
         """The outcome."""
-        events = self.events
+        events, witnesses = self.events, self.beliefs.witnesses
         counts = dict(sorted(events.sequences.counts.items())) if events else {}
         remarks = [*self.remarks, *(events.sequences.remarks if events else ())]
         summary = Summary(
@@ -128,7 +163,8 @@ class _Check:
             events=self.events_found,
             producers=counts,
             organisations=tuple(sorted({c.organisation for c in self.cosignatures})),
-            quorum=self.trust.witnesses.quorum if self.trust else None,
+            quorum=witnesses.wanted if witnesses else None,
+            is_of_events=self.beliefs.trust is not None,
             rounds=events.governance.rounds() if events else (),
             accounts=events.spending.accounts() if events else (),
             candidates=tuple(events.governance.candidates) if events else (),
@@ -159,7 +195,7 @@ class _Check:
         try:
             entry = Entry.parse(content)
         except EntryError as cause:
-            if self.trust:
+            if self.beliefs.trust:
                 self._fault(Fault.PRODUCER, str(cause), index)
             return
         self.events_found += 1
@@ -220,8 +256,9 @@ class _Check:
 class _Events:
     """What the events say, checked one by one in the order of the log."""
 
-    def __init__(self, trust: Trust) -> None:
+    def __init__(self, trust: Trust, judge: Judge | None) -> None:
         self._trust = trust
+        self._judge = judge
         self.sequences = Sequences()
         self.governance = Governance(trust)
         self.spending = Spending(trust, self.governance)
@@ -241,6 +278,8 @@ class _Events:
         if entry.origin != self._trust.log.name:
             text = f"written for the log {entry.origin!r}, and replayed into this one"
             yield Finding(Fault.PRODUCER, text, index)
+        if self._judge:
+            self._judge.see(entry, leaf)
         yield from self.sequences.see(index, entry, leaf)
         yield from self._see_body(index, entry)
 

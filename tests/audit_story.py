@@ -22,7 +22,7 @@ from audit.merkle import leaf_hash, root_of
 from audit.note import Algorithm, Signer
 from audit.tiles import TileName, encode_bundle
 from audit.trust import Trust
-from audit.verify import verify_log
+from audit.verify import Beliefs, verify_log
 from protocol import events
 from protocol.ballot import Ballot, Choice, Rule
 from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
@@ -319,7 +319,7 @@ class MemoryLog:
 
 def findings_of(story: Story) -> Findings:
     trust = Trust.parse(story.consortium_bytes)
-    return verify_log(MemoryLog(story), trust.log, trust)
+    return verify_log(MemoryLog(story), Beliefs.of(trust))
 
 
 def assert_only(story: Story, fault: Fault, text: str) -> None:

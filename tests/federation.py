@@ -26,7 +26,7 @@ from audit.export import export_evidence
 from audit.findings import Findings
 from audit.settings import read_settings
 from audit.trust import Trust
-from audit.verify import verify_log
+from audit.verify import Beliefs, verify_log
 from deploy.certificates import Authority
 from deploy.enrolment import Enrolment, Party, enrol
 from deploy.postgres_server import create_party, drop_party
@@ -126,7 +126,7 @@ class Federation:
         path = self.folder / "evidence.tar"
         export_evidence(self.centre.log, path, consortium=pinned, log_verifier=trust.log)
         with TarLog.open(path) as evidence:
-            return verify_log(evidence, trust.log, trust)
+            return verify_log(evidence, Beliefs.of(trust))
 
     def rounds(self, run_id: str) -> tuple[store.StoredRound, ...]:
         with self.centre.pool.connection() as connection:

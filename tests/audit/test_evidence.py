@@ -1,13 +1,19 @@
 """Evidence: one tar, the same bytes for the same log, and nothing in it that does not belong."""
 
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 from audit_story import Story, filler, repack, whole_story
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from audit.errors import EvidenceError
-from audit.evidence import DirectoryLog, TarLog, write_evidence
+from audit.__main__ import main
+from audit.errors import EvidenceError, UnmetPolicyError
+from audit.evidence import MAX_MEMBER_BYTES, DirectoryLog, TarLog, write_evidence
+from audit.findings import EXIT_CODES, UNREADABLE
+from audit.policy import Policy
 from audit.tiles import TileName, bundles_of, decode_bundle, tiles_of
 
 
@@ -104,6 +110,7 @@ def test_a_member_that_differs_from_the_manifest_is_named(tmp_path: Path) -> Non
     repack(path, {"consortium.json": b"{}", "tile/7/000": b"x", "tile/0/000.p/20": None})
     with TarLog.open(path) as log:
         assert sorted(log.damaged()) == [
+            "consortium.json is no consortium file",
             "consortium.json is not the one that the manifest names",
             "tile/0/000.p/20 is in the manifest alone",
             "tile/7/000 is in the tar alone",
@@ -147,3 +154,85 @@ def test_a_file_that_is_no_tar_is_refused(tmp_path: Path, content: bytes) -> Non
 def test_a_directory_without_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvidenceError, match="no file checkpoint"):
         DirectoryLog.open(tmp_path)
+
+
+def test_the_rule_goes_with_the_evidence_as_a_policy_for_tools_of_others(tmp_path: Path) -> None:
+    story = whole_story()
+    path = story.save(tmp_path)
+    with tarfile.open(path) as tar:
+        policy = Policy.parse(tar.extractfile("policy").read())
+    assert policy.log_of(story.note()) == story.log.verifier
+    assert len(policy.check(story.note(("east", "south")))) == 2
+    with pytest.raises(UnmetPolicyError):
+        policy.check(story.note(("south",)))
+
+
+def test_a_policy_that_is_not_the_consortiums_rule_is_named(tmp_path: Path) -> None:
+    path = whole_story().save(tmp_path)
+    repack(path, {"policy": b"quorum none\n"})
+    with TarLog.open(path) as log:
+        assert "policy is not the rule that consortium.json states" in list(log.damaged())
+
+
+def test_a_log_without_a_consortium_is_no_evidence(tmp_path: Path) -> None:
+    story = whole_story()
+    with pytest.raises(EvidenceError, match="consortium"):
+        write_evidence(
+            tmp_path / "e.tar", story.note(), entries=story.entries, consortium_bytes=b"{}"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
+    """A pipe never answers, and a device never ends."""
+    os.mkfifo(tmp_path / "checkpoint")
+    with pytest.raises(EvidenceError, match="plain file"):
+        DirectoryLog.open(tmp_path)
+    (tmp_path / "checkpoint").unlink()
+    (tmp_path / "checkpoint").symlink_to("/dev/zero")
+    with pytest.raises(EvidenceError, match="plain file"):
+        DirectoryLog.open(tmp_path)
+
+
+def test_a_file_that_is_far_too_long_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "checkpoint").open("wb") as file:
+        file.truncate(MAX_MEMBER_BYTES + 1)
+    with pytest.raises(EvidenceError, match="more than"):
+        DirectoryLog.open(tmp_path)
+
+
+def extended_header(kind: bytes, size: int) -> bytes:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, size
+    return header.tobuf()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        extended_header(tarfile.XHDTYPE, 0) * 3000,
+        extended_header(tarfile.GNUTYPE_LONGNAME, 0) * 3000,
+        extended_header(tarfile.XHDTYPE, 11) + b"99999999999".ljust(512, b"\0"),
+        extended_header(tarfile.XHDTYPE, 12) + b"12 size=-9\n".ljust(512, b"\0"),
+        extended_header(tarfile.GNUTYPE_SPARSE, 512) + bytes(1024),
+        extended_header(tarfile.REGTYPE, 2**33) + bytes(512),
+    ],
+)
+def test_a_tar_that_was_made_to_exhaust_its_reader_is_refused(tmp_path: Path, content) -> None:
+    path = tmp_path / "evidence.tar"
+    path.write_bytes(content + bytes(1024))
+    with pytest.raises(EvidenceError):
+        TarLog.open(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_bytes_change_in_a_tar_reading_ends_in_an_answer(tmp_path_factory, data) -> None:
+    folder = tmp_path_factory.mktemp("hostile")
+    content = bytearray(whole_story().save(folder).read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        place = data.draw(st.integers(0, min(len(content), 6000) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    path = folder / "evidence.tar"
+    path.write_bytes(content)
+    assert main(["verify", str(path)]) in {UNREADABLE, *(c for c, _ in EXIT_CODES.values()), 0}

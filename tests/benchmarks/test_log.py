@@ -10,7 +10,7 @@ from audit_parties import Consortium, Said, running_log
 
 from audit.evidence import TarLog, write_evidence
 from audit.trust import Trust
-from audit.verify import verify_log
+from audit.verify import Beliefs, verify_log
 from deploy.postgres_server import postgres_server
 
 ENTRIES = 2000
@@ -62,7 +62,7 @@ def test_append_and_verify(durable: str, tmp_path: Path) -> None:
     trust = Trust.parse(consortium.file())
     with TarLog.open(evidence) as log:
         start = time.perf_counter()
-        findings = verify_log(log, trust.log, trust)
+        findings = verify_log(log, Beliefs.of(trust))
         verified_s = time.perf_counter() - start
     assert findings.summary is not None
     assert findings.summary.size == ENTRIES
