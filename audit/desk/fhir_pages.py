@@ -32,7 +32,7 @@ _CONDITIONS: dict[str, LiteralString] = {
     "producer": "e.producer = %(producer)s",
     "actor": "e.actor = %(actor)s",
     "outcome": "e.outcome = %(outcome)s",
-    "event_id": "a.event_id::text = %(event_id)s",
+    "event_id": "e.idx = audit_index(%(event_id)s::uuid)",
 }
 
 Connection = psycopg.Connection[Any]

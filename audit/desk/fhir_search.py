@@ -29,6 +29,7 @@ _MOMENT = re.compile(
     r"(?P<zone>Z|[+-][0-9]{2}:[0-9]{2})?)?)?)?",
     re.ASCII,
 )
+_EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _CURSOR = re.compile(r"([0-9]{1,16})\.([0-9]{1,18})", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -265,7 +266,7 @@ def _narrow_token(criteria: Criteria, name: str, token: Token) -> None:
     system, code = token
     if code is None:
         return
-    if name == "_id" and system in {None, ""}:
+    if name == "_id" and _EVENT_ID.fullmatch(code):
         criteria.narrowed["event_id"] = code
     elif name == "outcome" and code in {"0", "4", "8", "12"}:
         criteria.narrowed["outcome"] = int(code)

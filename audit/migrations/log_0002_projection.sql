@@ -33,5 +33,6 @@ CREATE INDEX audit_event_plan ON audit_event (plan_id, idx) WHERE plan_id IS NOT
 CREATE INDEX audit_event_run ON audit_event (run_id, round, idx) WHERE run_id IS NOT NULL;
 CREATE INDEX audit_event_failure ON audit_event (idx) WHERE outcome > 0;
 CREATE INDEX audit_event_time ON audit_event USING brin (time_us) WITH (pages_per_range = 32);
+CREATE INDEX audit_event_moment ON audit_event (time_us, idx); -- pages in order of time
 CREATE INDEX audit_event_models ON audit_event USING gin (models);
 CREATE INDEX audit_event_sites ON audit_event USING gin (sites);

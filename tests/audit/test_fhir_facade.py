@@ -116,6 +116,9 @@ def test_a_search_finds_what_its_tokens_say_and_nothing_else(opened):
     assert "plan.voted" not in kinds(("entity:identifier", run))
     assert "update.sent" in kinds(("entity.identifier", run))
     assert kinds(("outcome", "8")) == set()
+    third = opened.client.get("/fhir/AuditEvent/2").json()
+    assert [r["id"] for r in everything(opened, ("_id", third["id"]))] == [third["id"]]
+    assert kinds(("_id", "2")) == set()
     assert kinds(("action", "D")) == set()
     assert kinds(("entity-type", "3"), ("subtype", "round.closed")) == {"round.closed"}
     assert kinds(("agent.identifier", "demo/east"), ("date", "lt2026")) == {
