@@ -6,7 +6,7 @@ misspells a filter would otherwise take the whole log for its answer.
 
 from collections import Counter
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from audit.canonical import MAX_INTEGER
 from audit.desk.problems import BadQuestionError
 from audit.desk.search import Search
+from audit.entry import Outcome
 
 _TEXT = r"^[^\x00-\x1f\x7f]+$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
@@ -53,7 +54,7 @@ class Filters(Moments):
     producer: Text | None = Field(None, description="Name of the key that signed.")
     actor: Text | None = Field(None, description="Pseudonym of who acted.")
     organisation: Text | None = Field(None, description="The actor's, or else the producer's.")
-    outcome: Literal[0, 4, 8, 12] | None = Field(
+    outcome: Outcome | None = Field(
         None, description="Success, minor, serious or major failure."
     )
     model: Digest | None = Field(None, description="Digest of a model that is named anywhere.")
