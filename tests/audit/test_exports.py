@@ -5,7 +5,9 @@ import csv
 import hashlib
 import io
 import json
+import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from desk_parties import Opened, opened_desk
 from fhir.resources.R4B.auditevent import AuditEvent
 
 from audit.canonical import canonical_json, parse_canonical
+from audit.checkpoint import Checkpoint
 from audit.desk.callers import Role
 from audit.desk.exporting import write_export
 from audit.desk.parquet import MANIFEST_KEY
@@ -26,6 +29,7 @@ from audit.evidence import TarLog
 from audit.export_check import DIFFERENT, check_export
 from audit.export_lines import Format, Manifest, parse_ndjson
 from audit.merkle import leaf_hash
+from audit.note import Note
 from audit.selection import Selection
 from audit.trust import Trust
 
@@ -152,7 +156,30 @@ def test_no_cell_is_a_formula_and_every_value_comes_back(dsn, tmp_path):
         assert check(opened, content, tmp_path) == ()
         ndjson, _ = export(opened, "ndjson", type="test.noted")
         assert check(opened, ndjson, tmp_path) == ()
-        assert export(opened, "pdf", type="test.noted")[0].startswith(b"%PDF-")
+
+
+def pdf_text(content: bytes) -> str:
+    """Everything that a report's pages draw as text, a line a piece."""
+    streams = re.findall(rb"stream\r?\n(.*?)~>\s*endstream", content, re.DOTALL)
+    drawn = b"".join(zlib.decompress(base64.a85decode(stream.strip())) for stream in streams)
+    pieces = re.findall(rb"\(((?:\\.|[^\\()])*)\) Tj", drawn)
+    return b"\n".join(re.sub(rb"\\([()\\])", rb"\1", piece) for piece in pieces).decode("latin-1")
+
+
+def test_a_report_shows_text_as_text_and_names_its_checkpoint(dsn, tmp_path):
+    story = whole_story()
+    story.write("east", Said(type="round.halted", body={"explanation": "<b>no</b> &amp; \u4e2d"}))
+    with opened_desk(dsn, story, tmp_path) as opened:
+        text = pdf_text(export(opened, "pdf")[0])
+        assert "<b>no</b> &amp; [U+4E2D]" in text
+        assert "Privacy spent per hospital" in text
+        root = Checkpoint.parse(Note.parse(story.note()).text).root.hex()
+        assert root in text.replace("\n", "")
+        assert "Org east, Org north, Org south (3 organisations; 2 are needed)" in text
+        narrow = pdf_text(export(opened, "pdf", type="plan.voted")[0])
+        assert "no entry of this extract records a failure" in narrow
+        assert "Privacy spent" not in narrow
+        assert "type = plan.voted" in narrow
 
 
 def test_parquet_has_typed_columns_and_the_manifest_in_it(opened, tmp_path):
