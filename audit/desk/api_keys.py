@@ -25,6 +25,8 @@ _ID_BYTES = 5
 PREFIX = "wardround-"
 _KEY = re.compile(r"wardround-([a-z2-7]{8})\.([A-Za-z0-9_-]{43})", re.ASCII)
 _OWNER_ONLY = 0o600
+_CALLER = "key."
+"""How the pseudonym of a key's holder begins."""
 
 RandomBytes = Callable[[int], bytes]
 
@@ -48,7 +50,7 @@ class ApiKey:
     @property
     def caller(self) -> Caller:
         """Whoever holds the key, as the record calls them."""
-        return Caller(f"key.{self.id}", self.organisation, self.role, Via.KEY)
+        return Caller(f"{_CALLER}{self.id}", self.organisation, self.role, Via.KEY)
 
 
 def make_key(
@@ -124,6 +126,15 @@ class KeyRing:
         # Compared also where the id is unknown, so that the time it takes tells nothing.
         is_right = hmac.compare_digest(_digest(parts[2]), key.digest)
         return key.caller if is_right and key.is_valid(self._clock_us()) else None
+
+    def holds(self, caller: Caller) -> bool:
+        """Whether the key of this caller is still valid, and gives what it gave.
+
+        Raises:
+            SettingsError: the file has gone or was spoilt.
+        """
+        key = self._current().get(caller.id.removeprefix(_CALLER), _NOBODY)
+        return key.is_valid(self._clock_us()) and key.caller == caller
 
     def _current(self) -> dict[str, ApiKey]:
         try:

@@ -5,14 +5,18 @@ nothing of the record.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
 from audit.desk import problems
 from audit.desk.desk import Desk
+from audit.desk.examples import show_examples
+from audit.desk.pages.app import PageDoor, is_for_programs
+from audit.desk.pages.front import Front
 from audit.desk.questions import only_known_parameters
 from audit.desk.recording import Application, Message, Receive, Recording, Send
-from audit.desk.routes import exports, fhir, queries, records
+from audit.desk.routes import exports, fhir, pages, queries, record_pages, records
 
 OPEN_PATHS = (
     "/v1/openapi.json",
@@ -26,6 +30,9 @@ ROUTERS: tuple[APIRouter, ...] = (queries.router, exports.router, records.router
 
 LENIENT_ROUTERS: tuple[APIRouter, ...] = (fhir.router, fhir.public)
 """Those that judge unknown parameters by rules of their own."""
+
+PAGES: tuple[APIRouter, ...] = (pages.router, record_pages.router)
+"""What is for people and their browsers."""
 
 _HEADERS = {
     b"cache-control": b"no-store",
@@ -48,13 +55,14 @@ Each answer names the signed checkpoint it stands under and the index of every e
 
 def create_app(desk: Desk) -> Application:
     """The application over this desk; starting and stopping its parts is the caller's."""
-    app = create_routes(desk)
-    return _with_headers(Recording(app, desk, open_paths=OPEN_PATHS))
+    app = _by_path(create_routes(desk), create_pages(desk))
+    recorded = Recording(app, desk, open_paths=OPEN_PATHS)
+    return _with_headers(PageDoor(recorded, Front.of(desk)))
 
 
 def create_routes(desk: Desk) -> FastAPI:
     """The routes alone, not to be served: nothing recognises or records their callers."""
-    app = FastAPI(
+    app = _Described(
         title="Wardround auditors' desk",
         version="1",
         description=_DESCRIPTION,
@@ -70,6 +78,35 @@ def create_routes(desk: Desk) -> FastAPI:
         app.include_router(router)
     problems.install(app)
     return app
+
+
+def create_pages(desk: Desk) -> FastAPI:
+    """The pages alone, as little to be served as the routes."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.desk = desk
+    for router in PAGES:
+        app.include_router(router)
+    problems.install(app)
+    return app
+
+
+def _by_path(api: FastAPI, pages: FastAPI) -> Application:
+    """One application of the two. Asynchronous, as ASGI is."""
+
+    async def answer(scope: Message, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and not is_for_programs(scope["path"])
+        await (pages if is_page else api)(scope, receive, send)
+
+    return answer
+
+
+class _Described(FastAPI):
+    """An application whose description shows whole examples."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            show_examples(super().openapi())
+        return super().openapi()
 
 
 def _with_headers(app: Application) -> Application:

@@ -57,6 +57,8 @@ class Refused(StrEnum):
     BAD_CREDENTIALS = "bad-credentials"
     WRONG_ROLE = "wrong-role"
     TOO_MANY_FAILURES = "too-many-failures"
+    FORGED_FORM = "forged-form"
+    """A form that did not come from a page of its session."""
 
 
 class NotAdmittedError(AuditError):

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from audit.desk.api_keys import PREFIX, KeyRing
-from audit.desk.callers import Caller, NotAdmittedError, Refused
+from audit.desk.callers import Caller, NotAdmittedError, Refused, Via
 from audit.desk.oidc import IdentityProvider
 
 _FAILURES_ALLOWED = 10
@@ -30,7 +30,7 @@ class Doors:
         self, keys: KeyRing, provider: IdentityProvider | None, clock_us: Callable[[], int]
     ) -> None:
         self._keys = keys
-        self._provider = provider
+        self.provider = provider
         self._failures = _Failures(clock_us)
 
     def recognise(self, header: str | None, *, source: str) -> Caller:
@@ -61,13 +61,20 @@ class Doors:
             )
         return caller
 
+    def knows(self, caller: Caller) -> bool:
+        """Whether somebody who was let in before still would be, as far as the desk can tell.
+
+        Of an identity provider's people it cannot; their sessions end by themselves.
+        """
+        return caller.via is not Via.KEY or self._keys.holds(caller)
+
     def _find(self, header: str) -> Caller | None:
         scheme, _, shown = header.partition(" ")
         if scheme.lower() != "bearer" or len(shown) > _LONGEST:
             return None
         if shown.startswith(PREFIX):
             return self._keys.find(shown)
-        return self._provider.find(shown) if self._provider else None
+        return self.provider.find(shown) if self.provider else None
 
 
 class _Failures:

@@ -34,12 +34,29 @@ class IdentityProvider:
         self._lock = threading.Lock()
         self._keys: jwt.PyJWKClient | None = None
 
+    @property
+    def settings(self) -> Oidc:
+        """What was agreed with the provider."""
+        return self._settings
+
     def find(self, token: str) -> Caller | None:
-        """Who a token speaks of; none where it does not count or names no role of the desk.
+        """Who an access token speaks of; none where it does not count or names no role of the desk.
 
         Raises:
             LogUnavailableError: the provider's keys cannot be had.
         """
+        return self._find(token, audience=self._settings.audience)
+
+    def find_identity(self, token: str) -> Caller | None:
+        """The same of an identity token, which is made for the desk as a client.
+
+        Raises:
+            LogUnavailableError: the provider's keys cannot be had.
+        """
+        client_id = self._settings.client_id
+        return self._find(token, audience=client_id) if client_id else None
+
+    def _find(self, token: str, *, audience: str) -> Caller | None:
         settings = self._settings
         try:
             key = self._client().get_signing_key_from_jwt(token)
@@ -47,7 +64,7 @@ class IdentityProvider:
                 token,
                 key.key,
                 algorithms=list(settings.algorithms),
-                audience=settings.audience,
+                audience=audience,
                 issuer=settings.issuer,
                 leeway=_LEEWAY_S,
                 options={"require": _REQUIRED},

@@ -27,6 +27,7 @@ _DOORS = {
     Refused.BAD_CREDENTIALS: HTTPStatus.UNAUTHORIZED,
     Refused.WRONG_ROLE: HTTPStatus.FORBIDDEN,
     Refused.TOO_MANY_FAILURES: HTTPStatus.TOO_MANY_REQUESTS,
+    Refused.FORGED_FORM: HTTPStatus.FORBIDDEN,
 }
 
 
@@ -91,7 +92,7 @@ def install(app: FastAPI) -> None:
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, as OpenAPI lists them; those of every route among them."""
-    every = {400, 401, 403, 422, 429, 503, *statuses}
+    every = {400, 401, 403, 404, 422, 429, 503, *statuses}
     return {
         status: {
             "model": Problem,

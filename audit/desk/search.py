@@ -126,6 +126,24 @@ def find(connection: Connection, wanted: Search, *, after: int = -1, limit: int 
     return Page(tuple((index, Entry.parse(content)) for index, content in rows), scanned_to)
 
 
+def latest(connection: Connection, wanted: Search, *, before: int | None, limit: int) -> Page:
+    """The last `limit` entries below index `before` that `wanted` describes, the newest first."""
+    condition, values = _condition(wanted)
+    query = sql.SQL(
+        """
+        SELECT e.idx, audit_content(e.idx)
+        FROM audit_event e
+        WHERE (%(before)s::bigint IS NULL OR e.idx < %(before)s) AND {condition}
+        ORDER BY e.idx DESC
+        LIMIT %(limit)s
+        """
+    ).format(condition=condition)
+    with snapshot(connection):
+        scanned_to = projected_size(connection)
+        rows = connection.execute(query, {**values, "before": before, "limit": limit}).fetchall()
+    return Page(tuple((index, Entry.parse(content)) for index, content in rows), scanned_to)
+
+
 def each(connection: Connection, wanted: Search, *, size: int) -> Iterator[tuple[int, Entry]]:
     """Index and entry of everything that `wanted` describes among the first `size`, in order.
 

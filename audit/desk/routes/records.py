@@ -170,7 +170,7 @@ def _add_decisions(path: str, matter: Matter) -> None:
         """Do what was proposed, as another person than who proposed it."""
         done = records.confirm(officer, matter, str(id), digest=wanted.digest)
         if matter is not Matter.LIFT:
-            finish.add_task(_sweep, records)
+            finish.add_task(sweep_after, records)
         return ProposalShape.of(done)
 
     @router.post(f"/{path}/{{id}}/withdraw", operation_id=f"withdraw_{path}", responses=_CHANGES)
@@ -188,7 +188,7 @@ def _asked(wanted: Request, officer: Caller, *, reason: str) -> Asked:
     return Asked(str(wanted.id or uuid.uuid4()), Why(str(reason), wanted.reference), officer)
 
 
-def _sweep(records: Records) -> None:
+def sweep_after(records: Records) -> None:
     """Sweep after the answer has left; what hinders it is written to the journal."""
     try:
         is_swept = records.sweep()
