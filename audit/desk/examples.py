@@ -10,11 +10,25 @@ from pathlib import Path
 from typing import Any
 
 _FILE = Path(__file__).with_name("examples.json")
+_MARK = "example:"
 
 
 def example(name: str, *, media_type: str = "application/json") -> dict[int | str, dict[str, Any]]:
-    """The successful answer of a route, as OpenAPI shows it."""
-    return {200: {"content": {media_type: {"example": _examples()[name]}}}}
+    """The successful answer of a route, as OpenAPI shows it once `show_examples` has seen it."""
+    return {200: {"content": {media_type: {"example": f"{_MARK}{name}"}}}}
+
+
+def show_examples(description: dict[str, Any]) -> None:
+    """Put the examples in the places that `example` marked in an OpenAPI description.
+
+    They cannot stand there from the start: FastAPI leaves out every member that is null.
+    """
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for content in operation["responses"].get("200", {}).get("content", {}).values():
+                mark = content.get("example")
+                if isinstance(mark, str) and mark.startswith(_MARK):
+                    content["example"] = _examples()[mark.removeprefix(_MARK)]
 
 
 @cache
