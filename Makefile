@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.with-demo
 DEV    := $(VENV)/.with-dev
+# Compared with in the benchmarks and no part of this project: its licence is the GPL.
+PYMERKLE := .venv-bench
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -27,6 +29,9 @@ check: $(DEV)    ## what is asked of every change: format, lint, types, contract
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=80 $(ARGS)
 
 bench: $(DEV)    ## how fast it is, here and now
+	@test -x $(PYMERKLE)/bin/python && $(PYMERKLE)/bin/python -c 'import pymerkle' 2>/dev/null || \
+		{ $(PYTHON) -m venv $(PYMERKLE) && $(PYMERKLE)/bin/python -m pip install --quiet pymerkle==7.0.0; } || \
+		{ echo "PYMERKLE COULD NOT BE INSTALLED: it is left out of the comparison" >&2; rm -rf $(PYMERKLE); }
 	$(BIN)/python -m pytest tests/benchmarks -s -q $(ARGS)
 
 format: $(DEV)   ## put the source into shape
@@ -34,7 +39,7 @@ format: $(DEV)   ## put the source into shape
 	$(BIN)/ruff check --fix .
 
 clean:           ## remove what the other targets made, the environment included
-	rm -rf $(VENV) out build dist *.egg-info .coverage* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PYMERKLE) out build dist *.egg-info .coverage* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Wardround needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Name one: make PYTHON=python3.12 ...")'

@@ -106,21 +106,15 @@ class TreeHashes:
         """Read these tiles, as far as the log has filled them."""
         with self._lock:
             before = {place: self._kept.get(place) for place in places}
-        wanted = [place for place, nodes in before.items() if not isinstance(nodes, FullNodes)]
+        filling = {p: n for p, n in before.items() if not isinstance(n, FullNodes)}
+        widths = {place: len(nodes or ()) for place, nodes in filling.items()}
         loaded: dict[_Place, Nodes | FullNodes] = {}
         with self._pool.connection() as connection:
-            full = store.full_tiles(connection, wanted)
-            for place in wanted:
-                nodes = before[place]
-                if place in full:
-                    loaded[place] = FullNodes(full[place])
+            for level, index, found in store.read_tiles(connection, widths):
+                if isinstance(found, bytes):
+                    loaded[level, index] = FullNodes(found)
                 else:
-                    known = nodes if isinstance(nodes, Nodes) else Nodes()
-                    level, index = place
-                    more = store.tile_hashes(
-                        connection, level=level, index=index, start=len(known), end=TILE_WIDTH
-                    )
-                    loaded[place] = known.grown(more)
+                    loaded[level, index] = (filling[level, index] or Nodes()).grown(found)
         self._keep(loaded)
 
     def _keep(self, loaded: dict[_Place, Nodes | FullNodes]) -> None:

@@ -4,7 +4,7 @@ The one rule: everything here is `INSERT` and `SELECT`; the tables refuse the re
 connection and leave transactions to their caller. What may be appended is not decided here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import LiteralString
 
 import psycopg
@@ -193,21 +193,53 @@ def tile_hashes(
         return [root for (root,) in rows]
 
 
-def full_tiles(
-    connection: Connection, places: Sequence[tuple[int, int]]
-) -> dict[tuple[int, int], bytes]:
-    """The nodes of those of these tiles that are full, lowest row first, by level and index."""
-    levels, indices = [level for level, _ in places], [index for _, index in places]
+def read_tiles(
+    connection: Connection, known: Mapping[tuple[int, int], int]
+) -> Iterator[tuple[int, int, bytes | list[bytes]]]:
+    """What the log holds of tiles, each given by level and index with the hashes known of it.
+
+    Level and index, and either all nodes of a full tile, lowest row first, or the hashes beyond
+    those known of one that is filling. One question, whatever the number of tiles.
+    """
+    filling: dict[tuple[int, int], list[bytes]] = {}
+    columns = [list(part) for part in zip(*known, strict=True)]
     with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(
-            """
-            SELECT level, idx, content || inner_nodes
-            FROM audit_tile
-            JOIN unnest(%s::int2[], %s::int8[]) AS wanted (level, idx) USING (level, idx)
-            """,
-            [levels, indices],
-        )
-        return {(level, index): nodes for level, index, nodes in rows}
+        for kind, level, index, start, content in cursor.execute(
+            _READ_TILES, [*columns, list(known.values())]
+        ):
+            if kind == "full":
+                yield level, index, content
+                continue
+            hashes = filling.setdefault((level, index), [])
+            if kind == "root":
+                hashes.append(content)
+            else:
+                first = index * TILE_WIDTH + known[level, index] + len(hashes) - start
+                hashes.extend(leaf_hash(entry) for entry in decode_bundle(content)[first:])
+    for (level, index), hashes in filling.items():
+        yield level, index, hashes
+
+
+_READ_TILES = """
+WITH wanted (level, idx, width) AS (
+    SELECT * FROM unnest(%s::int2[], %s::int8[], %s::int8[])
+), filling AS (
+    SELECT * FROM wanted
+    WHERE NOT EXISTS (SELECT FROM audit_tile WHERE (level, idx) = (wanted.level, wanted.idx))
+)
+SELECT 'full' AS kind, level, idx, 0::bigint AS start, content || inner_nodes
+FROM audit_tile JOIN wanted USING (level, idx)
+UNION ALL
+SELECT 'root', filling.level, filling.idx, below.idx, below.root
+FROM filling JOIN audit_tile below ON below.level = filling.level - 1
+    AND below.idx >= filling.idx * 256 + filling.width AND below.idx < (filling.idx + 1) * 256
+UNION ALL
+SELECT 'entries', filling.level, filling.idx, run.start, run.content
+FROM filling JOIN audit_bundle run ON filling.level = 0
+    AND run.start >= filling.idx * 256 AND run.start < (filling.idx + 1) * 256
+    AND run.start + run.count > filling.idx * 256 + filling.width
+ORDER BY start
+"""
 
 
 def latest_checkpoint(connection: Connection) -> tuple[int, str] | None:
