@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from audit import projection
 from audit.client import LogClient
+from audit.desk.cli import keys
 from audit.desk.client import KEY_VARIABLE, Address, fetch_export, read_key, selection_of
 from audit.desk.records_cli import disposals, erase, holds
 from audit.errors import AuditError
@@ -21,11 +24,22 @@ from audit.export import export_evidence
 from audit.export_lines import Format
 from audit.keys import create_key, create_witness_key
 from audit.membership import read_trust
+from audit.parties import parties_of
 from audit.payload_cli import commit_file, deposit_file
-from audit.settings import ClientSettings, SettingsError, exit_code_of, read_settings, read_text
+from audit.settings import (
+    AuditSettings,
+    ClientSettings,
+    SettingsError,
+    exit_code_of,
+    read_settings,
+    read_text,
+)
 from audit.trust import Trust
+from audit.witness_cli import witnesses
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: status, evidence, keys.")
+app.add_typer(keys, name="key")
+app.add_typer(witnesses, name="witness")
 app.add_typer(holds, name="holds")
 app.add_typer(disposals, name="disposals")
 app.add_typer(erase, name="erase")
@@ -99,6 +113,27 @@ def status(config: Config, url: Url = None) -> None:
     for name, value in health.items():
         table.add_row(name, "-" if value is None else str(value))
     Console().print(table)
+
+
+@app.command()
+def project(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The audit service's audit.toml.")],
+    again: Annotated[
+        bool, typer.Option("--again", help="Empty it first, and fill it from the entries anew.")
+    ] = False,
+) -> None:
+    """Fill the searchable side of the log; the running service goes on by itself."""
+    with _plain_faults():
+        settings = read_settings(config, AuditSettings)
+        consortium = read_text(settings.consortium, "consortium").encode()
+        organisations = {party.producer: party.organisation for party in parties_of(consortium)}
+        fill = projection.project_again if again else projection.project_all
+        try:
+            with psycopg.connect(settings.database.dsn) as connection:
+                size = fill(connection, organisations)
+        except psycopg.Error as cause:
+            raise SettingsError(f"database.dsn: {' '.join(str(cause).split())}") from cause
+    typer.echo(f"{size} entries can be searched")
 
 
 @app.command()

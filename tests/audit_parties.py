@@ -276,14 +276,14 @@ def running_service(config: Path, port: int) -> Iterator[Service]:
             [sys.executable, "-m", "audit.service", "--config", str(config)], stderr=stream
         )
     try:
-        _await_port(process, port, errors)
+        await_port(process, port, errors)
         yield Service(process, config, f"https://127.0.0.1:{port}", errors)
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _await_port(process: subprocess.Popen[bytes], port: int, errors: Path) -> None:
+def await_port(process: subprocess.Popen[bytes], port: int, errors: Path) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if process.poll() is not None:

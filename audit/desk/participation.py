@@ -30,7 +30,7 @@ class TakingPart(Shape):
     entries: tuple[Index, ...]
 
 
-class DataVersion(Shape):
+class ManifestShape(Shape):
     """Data that a hospital committed itself to, or took back."""
 
     type: str
@@ -48,7 +48,7 @@ class ParticipationAnswer(Answer):
     rounds: tuple[TakingPart, ...]
     rounds_in: int
     rounds_left_out: int
-    data: tuple[DataVersion, ...]
+    data: tuple[ManifestShape, ...]
     standing: tuple[Index, ...]
     """Entries about its membership: enrolled, keys rotated, revoked."""
 
@@ -132,9 +132,9 @@ def _taking_part(
     )
 
 
-def _data(connection: Connection, site: str) -> Iterable[DataVersion]:
+def _data(connection: Connection, site: str) -> Iterable[ManifestShape]:
     for fact in search.facts(connection, Search(site=site), ("data.manifest", "data.withdrawn")):
-        yield DataVersion(
+        yield ManifestShape(
             type=fact.type,
             manifest=fact.text("manifest"),
             plan_id=fact.plan_id,

@@ -7,6 +7,7 @@ and said in one plain line. It never reads the log's key.
 import argparse
 import os
 import secrets
+import signal
 import ssl
 import sys
 import time
@@ -68,6 +69,7 @@ def serve(settings: DeskSettings) -> None:
         AuditError: a key or the consortium file is not what it should be.
     """
     tls = ssl_settings(settings)
+    check_files(settings)
     with open_pool(settings.dsn) as pool, listen(settings.desk.listen, "desk.listen") as listener:
         desk = open_desk(settings, pool)
         config = uvicorn.Config(
@@ -79,8 +81,23 @@ def serve(settings: DeskSettings) -> None:
             **tls,  # type: ignore[arg-type]  # TLS settings by their names
         )
         _log.info("auditors' desk listens", address=settings.desk.listen)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Uvicorn raises the signal again once it has stopped; by then there is still work to do.
+            signal.signal(number, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listener])
     _log.info("auditors' desk stopped")
+
+
+def check_files(settings: DeskSettings) -> None:
+    """Pass when every file that the desk reads can be read, and the event key is a member's.
+
+    Raises:
+        SettingsError: a file cannot be read, or the event key is not a member's.
+        AuditError: a key or the consortium file is not what it should be.
+    """
+    read_keys(settings.desk.keys)
+    consortium = read_text(settings.consortium, "consortium").encode()
+    _event_signer(settings, Trust.parse(consortium))
 
 
 def open_desk(settings: DeskSettings, pool: ConnectionPool) -> Desk:
@@ -92,7 +109,6 @@ def open_desk(settings: DeskSettings, pool: ConnectionPool) -> Desk:
     """
     consortium = read_text(settings.consortium, "consortium").encode()
     trust = Trust.parse(consortium)
-    read_keys(settings.desk.keys)
     oidc = settings.desk.oidc
     provider = IdentityProvider(oidc, pseudonym_key(settings.audit.state)) if oidc else None
     outbox = Outbox(_event_signer(settings, trust), now_us, secrets.token_bytes, trust.log.name)
