@@ -171,6 +171,18 @@ class WitnessPolicy:
         organisations = {witness.organisation for witness in self.witnesses}
         return 2 * self.quorum - len(organisations) - 1
 
+    @property
+    def weakness(self) -> str | None:
+        """What one lying organisation could do, where a higher quorum would stop it; else none."""
+        count = len({witness.organisation for witness in self.witnesses})
+        needed = (count + 1) // 2 + 1  # the least k with 2k - n > 1
+        if self.liars_borne >= 1 or needed > count:
+            return None
+        return (
+            f"with {self.quorum} of {count} organisations, one that lies lets the log show two "
+            f"histories, each with a quorum; a witness_quorum of {needed} stops that"
+        )
+
 
 class Cosigned(Protocol):
     """A rule of whose cosignatures make a checkpoint one to rely on."""

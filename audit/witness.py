@@ -9,6 +9,8 @@ Two checkpoints that cannot both be true are kept, both.
 import json
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import psycopg
@@ -38,6 +40,39 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 def install(connection: Connection) -> None:
     """Make the witness's tables in its own database, where they are missing."""
     schema.install(connection, schema.Part.WITNESS)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFork:
+    """Two contradicting checkpoints that a witness was offered, and when."""
+
+    origin: str
+    equivocation: Equivocation
+    is_proven: bool
+    """Whether nobody but the log can have made it."""
+    found_at: datetime
+
+    def words(self) -> tuple[str, ...]:
+        """Log, both sizes, verdict and time, for people."""
+        notes = (self.equivocation.seen, self.equivocation.offered)
+        sizes = [str(Checkpoint.parse(Note.parse(note).text).size) for note in notes]
+        verdict = Verdict.PROVEN if self.is_proven else Verdict.UNPROVEN
+        return (self.origin, *sizes, verdict, self.found_at.isoformat(timespec="seconds"))
+
+
+def read_forks(connection: Connection) -> list[KeptFork]:
+    """Every fork in a witness's memory, of whatever log, in the order they came."""
+    rows = connection.execute(
+        "SELECT origin, seen, offered, proof, verdict, found_at FROM witness_fork ORDER BY id"
+    )
+    return [
+        KeptFork(origin, _equivocation(seen, offered, proof), verdict == Verdict.PROVEN, found_at)
+        for origin, seen, offered, proof, verdict, found_at in rows
+    ]
+
+
+def _equivocation(seen: str, offered: str, proof: str) -> Equivocation:
+    return Equivocation(seen, offered, tuple(map(decode_base64, json.loads(proof))))
 
 
 class WitnessedLog(Protocol):
@@ -104,13 +139,8 @@ class WitnessStore:
 
     def forks(self, origin: str) -> list[Equivocation]:
         """Every pair of contradicting checkpoints that was kept, in the order they came."""
-        rows = self._connection.execute(
-            "SELECT seen, offered, proof FROM witness_fork WHERE origin = %s ORDER BY id", [origin]
-        )
-        return [
-            Equivocation(seen, offered, tuple(map(decode_base64, json.loads(proof))))
-            for seen, offered, proof in rows
-        ]
+        forks = read_forks(self._connection)
+        return [fork.equivocation for fork in forks if fork.origin == origin]
 
     def _lock_seen(self, origin: str) -> str:
         self._connection.execute(

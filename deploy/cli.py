@@ -181,12 +181,17 @@ def found(
     ] = 2,
 ) -> None:
     """Found a consortium: sign the parties' certificates and write the membership record."""
+    from audit.membership import read_trust  # noqa: PLC0415
     from deploy.founding import found_from_files  # noqa: PLC0415 - see the module's rule
 
-    for path in found_from_files(
+    papers = found_from_files(
         folder, enrolments, approvals=approvals, witness_quorum=witness_quorum
-    ):
+    )
+    for path in papers:
         _out.print(f"wrote {path}")
+    weakness = read_trust(papers[0] / "consortium.json").witnesses.weakness
+    if weakness is not None:
+        _out.print(f"note: {weakness}")
 
 
 @app.command()

@@ -136,6 +136,9 @@ def _consortium(settings: Any) -> Iterator[Finding]:
     known = membership.producers.get(signer.name)
     if signer.verifier in {known, membership.log}:
         yield Finding("consortium, which knows this party's key")
+        weakness = membership.witnesses.weakness
+        if weakness is not None:
+            yield Finding(f"witnesses, though {weakness}")
     else:
         yield Finding(
             "consortium",

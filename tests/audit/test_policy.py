@@ -190,6 +190,18 @@ def test_a_quorum_bears_liars_only_where_two_of_it_must_share_an_honest_one() ->
     assert [WitnessPolicy(five, k).liars_borne >= 1 for k in (3, 4)] == [False, True]
 
 
+def test_a_quorum_that_one_liar_can_split_is_said_where_a_higher_one_would_not_be() -> None:
+    for n in range(1, 8):
+        keys = tuple(WitnessKey(f"org {i}", NORTH.log.verifier) for i in range(n))
+        strong = [k for k in range(n + 1) if 2 * k - n > 1]
+        for k in range(n + 1):
+            weakness = WitnessPolicy(keys, k).weakness
+            if k in strong or not strong:
+                assert weakness is None
+            else:
+                assert f"a witness_quorum of {min(strong)} stops that" in weakness
+
+
 def test_keys_of_one_organisation_bear_no_more_liars() -> None:
     keys = tuple(WitnessKey("one", NORTH.log.verifier) for _ in range(5))
     assert WitnessPolicy(keys, 1).liars_borne == 0
