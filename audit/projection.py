@@ -5,10 +5,9 @@ dropped and filled again. It trails the log; every answer says how far it had be
 (`scanned_to`). No entry, however odd, may keep it from going on.
 """
 
-import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from psycopg_pool import ConnectionPool
 
 from audit import store
 from audit.entry import Entry
+from audit.selection import members_of, models_of
 from audit.watermarks import Mark, Watermarks
 
 _CHUNK = 2000
@@ -34,8 +34,6 @@ more than 2,700 bytes is refused by PostgreSQL."""
 _RETRY_S = 0.5
 _IDLE_S = 60.0
 
-_MODEL_MEMBER = re.compile(r"(^|_)(model|aggregate|weights)(_|$)", re.ASCII)
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _SITE_MEMBERS = frozenset({"site", "sites", "participants", "signers"})
 
 _COPY = """
@@ -145,9 +143,8 @@ def find(connection: psycopg.Connection, wanted: Filter, *, after: int, limit: i
 def _row(index: int, entry: Entry, organisations: Mapping[str, str]) -> tuple[object, ...]:
     actor = entry.actor
     organisation = actor.organisation if actor else organisations.get(entry.producer)
-    members = list(_members(entry.body))
-    models = {text for name, text in members if _names_a_model(name, text)}
-    sites = {text for name, text in members if name in _SITE_MEMBERS and _as_key(text)}
+    named = members_of(entry.body)
+    sites = {text for name, text in named if name in _SITE_MEMBERS and _as_key(text)}
     return (
         index,
         entry.seq,
@@ -160,26 +157,10 @@ def _row(index: int, entry: Entry, organisations: Mapping[str, str]) -> tuple[ob
         actor.id if actor else None,
         _as_key(entry.plan_id),
         _as_key(entry.run_id),
-        sorted(models),
+        sorted(models_of(entry.body)),
         sorted(sites),
         Jsonb(_storable(entry.body)),
     )
-
-
-def _members(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a body, however deep, with the name of the member it is in."""
-    if isinstance(value, str):
-        yield name, value
-    elif isinstance(value, list):
-        for part in value:
-            yield from _members(part, name)
-    elif isinstance(value, dict):
-        for inner, part in value.items():
-            yield from _members(part, inner)
-
-
-def _names_a_model(name: str, text: str) -> bool:
-    return bool(_MODEL_MEMBER.search(name)) and bool(_DIGEST.fullmatch(text))
 
 
 def _as_key(text: str | None) -> str | None:

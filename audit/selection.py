@@ -90,17 +90,18 @@ def models_of(body: Mapping[str, Any]) -> frozenset[str]:
     """The digests of models that a body names, wherever in it."""
     return frozenset(
         text
-        for name, text in _texts(body)
+        for name, text in members_of(body)
         if _MODEL_MEMBER.search(name) and _DIGEST.fullmatch(text)
     )
 
 
-def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def members_of(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a body, however deep, with the name of the member it is in."""
     if isinstance(value, str):
         yield name, value
     elif isinstance(value, list):
         for part in value:
-            yield from _texts(part, name)
+            yield from members_of(part, name)
     elif isinstance(value, Mapping):
         for inner, part in value.items():
-            yield from _texts(part, inner)
+            yield from members_of(part, inner)
