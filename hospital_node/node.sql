@@ -11,6 +11,18 @@ COMMENT ON TABLE ballots IS
   'canonical bytes, entry the signed log entry, salt what opens the ballot''s manifest and never '
   'leaves. An order must carry this very ballot.';
 
+CREATE TABLE IF NOT EXISTS ballot_patients (
+  plan_id text NOT NULL REFERENCES ballots,
+  pseudonym text NOT NULL,
+  partition text NOT NULL CHECK (partition IN ('train', 'held-out')),
+  PRIMARY KEY (plan_id, pseudonym)
+);
+COMMENT ON TABLE ballot_patients IS
+  'Written with a ballot that approves: whose images its manifest binds. Says, when a patient is '
+  'withdrawn, which plans and models had them. For this hospital''s eyes.';
+
+CREATE INDEX IF NOT EXISTS ballot_patients_by_patient ON ballot_patients (pseudonym);
+
 CREATE TABLE IF NOT EXISTS answers (
   run_id text NOT NULL,
   kind text NOT NULL CHECK (kind IN ('train', 'evaluate')),

@@ -7,6 +7,7 @@ identifiers, without the hospital's pseudonym key. The key is an argument and is
 import hashlib
 import hmac
 from enum import StrEnum
+from typing import Literal
 
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
@@ -47,6 +48,11 @@ def pseudonym(key: bytes, patient_id: str) -> str:
 def instance_digest(key: bytes, instance_uid: str) -> str:
     """What stands for a SOPInstanceUID, as `sha256:<64 hex digits>` of HMAC-SHA256."""
     return "sha256:" + _keyed(key, "instance", instance_uid.strip(" \0"))
+
+
+def group_digest(key: bytes, kind: Literal["study", "series"], uid: str) -> str:
+    """What stands for a StudyInstanceUID or SeriesInstanceUID, as `sha256:<64 hex digits>`."""
+    return "sha256:" + _keyed(key, kind, uid.strip(" \0"))
 
 
 def may_show_identity(annotation: Annotation, *, modality: str, sop_class: str) -> bool:

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from hospital_node.imaging.errors import ScanError
 from hospital_node.imaging.quarantine import Quarantined, Reason
+from hospital_node.imaging.traits import Traits
 from protocol.budget import Partition
 
 _SCAN_LOCK = 0x1BA6E5  # advisory lock: one scan at a time in a database
@@ -29,6 +30,10 @@ class Indexed:
     """Keyed digest of its SOPInstanceUID."""
     pseudonym: str
     partition: Partition
+    study: str
+    """Keyed digest of its StudyInstanceUID."""
+    series: str
+    """Keyed digest of its SeriesInstanceUID."""
     path: str
     """Below the folder, with forward slashes."""
     content_digest: str
@@ -37,7 +42,9 @@ class Indexed:
     syntax: str
     rows_px: int
     columns_px: int
+    frames: int
     bits_stored: int
+    traits: Traits
     labels: dict[str, str]
 
 
@@ -148,6 +155,30 @@ def holder_of(connection: Connection[Any], instance: str) -> str | None:
     return str(row[0]) if row else None
 
 
+_PUT_INSTANCE = """
+    INSERT INTO imaging_instance (
+        instance, pseudonym, study, series, path, content_digest, modality, body_part,
+        view_position, studied, age_years, sop_class, transfer_syntax, rows_px, columns_px, frames,
+        bits_stored, spacing_mm, position_mm, orientation, labels
+    )
+    VALUES (
+        %(instance)s, %(pseudonym)s, %(study)s, %(series)s, %(path)s, %(content_digest)s,
+        %(modality)s, %(body_part)s, %(view_position)s, %(studied)s, %(age_years)s, %(sop_class)s,
+        %(syntax)s, %(rows_px)s, %(columns_px)s, %(frames)s, %(bits_stored)s, %(spacing_mm)s,
+        %(position_mm)s, %(orientation)s, %(labels)s
+    )
+"""
+
+
+def _row_of(image: Indexed) -> dict[str, Any]:
+    row = {name: getattr(image, name) for name in Indexed.__slots__}
+    traits = {name: getattr(image.traits, name) for name in Traits.model_fields}
+    for name in ("spacing_mm", "position_mm", "orientation"):
+        numbers = traits[name]
+        traits[name] = None if numbers is None else [float(number) for number in numbers]
+    return row | traits | {"labels": Jsonb(image.labels)}
+
+
 def put_instance(connection: Connection[Any], image: Indexed) -> None:
     """Index a file, in place of whatever was known of its path.
 
@@ -161,28 +192,7 @@ def put_instance(connection: Connection[Any], image: Indexed) -> None:
         """,
         (image.pseudonym, image.partition),
     )
-    connection.execute(
-        """
-        INSERT INTO imaging_instance (
-            instance, pseudonym, path, content_digest, modality, sop_class, transfer_syntax,
-            rows_px, columns_px, bits_stored, labels
-        )
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-        """,
-        (
-            image.instance,
-            image.pseudonym,
-            image.path,
-            image.content_digest,
-            image.modality,
-            image.sop_class,
-            image.syntax,
-            image.rows_px,
-            image.columns_px,
-            image.bits_stored,
-            Jsonb(image.labels),
-        ),
-    )
+    connection.execute(_PUT_INSTANCE, _row_of(image))
 
 
 def put_quarantined(connection: Connection[Any], item: Quarantined, content_digest: str) -> None:

@@ -19,7 +19,12 @@ from psycopg import Connection
 
 from hospital_node.imaging import index
 from hospital_node.imaging.answers import Answer, Answers, key_answers
-from hospital_node.imaging.deidentify import instance_digest, may_show_identity, pseudonym
+from hospital_node.imaging.deidentify import (
+    group_digest,
+    instance_digest,
+    may_show_identity,
+    pseudonym,
+)
 from hospital_node.imaging.errors import FolderError
 from hospital_node.imaging.folder import Progress, list_files, silent
 from hospital_node.imaging.labels import read_table
@@ -278,6 +283,8 @@ def _judge(
         instance=instance,
         pseudonym=patient,
         partition=answer.partition,
+        study=group_digest(key, "study", facts.study_uid),
+        series=group_digest(key, "series", facts.series_uid),
         path=_name(look.path),
         content_digest=look.content_digest,
         modality=facts.modality,
@@ -285,7 +292,9 @@ def _judge(
         syntax=facts.syntax,
         rows_px=facts.rows,
         columns_px=facts.columns,
+        frames=facts.frames,
         bits_stored=facts.bits,
+        traits=facts.traits,
         labels=answer.labels,
     )
 

@@ -22,6 +22,7 @@ from pydicom.uid import UID, AllTransferSyntaxes
 from hospital_node.imaging.deidentify import Annotation
 from hospital_node.imaging.pixels import show
 from hospital_node.imaging.quarantine import Reason
+from hospital_node.imaging.traits import Traits, read_traits
 from protocol.record import Record
 
 MAX_PIXELS = 40_000_000
@@ -68,13 +69,17 @@ class Facts(Record):
 
     patient_id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARACTERS)]
     instance_uid: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
+    study_uid: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
+    series_uid: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
     modality: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
     sop_class: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
     syntax: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
     annotation: Annotation
     rows: Annotated[int, Field(ge=1, le=65_535)]
     columns: Annotated[int, Field(ge=1, le=65_535)]
+    frames: Annotated[int, Field(ge=1)]
     bits: Annotated[int, Field(ge=1, le=16)]
+    traits: Traits
 
 
 class Fault(Record):
@@ -192,14 +197,24 @@ def _facts(instance: Dataset) -> Facts:
     return Facts(
         patient_id=_text(instance, "PatientID"),
         instance_uid=_text(instance, "SOPInstanceUID"),
+        study_uid=_group_uid(instance, "StudyInstanceUID"),
+        series_uid=_group_uid(instance, "SeriesInstanceUID"),
         modality=_text(instance, "Modality"),
         sop_class=_text(instance, "SOPClassUID"),
         syntax=str(instance.file_meta.TransferSyntaxUID),
         annotation=_ANNOTATIONS.get(_text(instance, "BurnedInAnnotation"), Annotation.UNKNOWN),
         rows=_number(instance, "Rows"),
         columns=_number(instance, "Columns"),
+        frames=int(instance.get("NumberOfFrames") or 1),
         bits=_number(instance, "BitsStored"),
+        traits=read_traits(instance),
     )
+
+
+def _group_uid(instance: Dataset, keyword: str) -> str:
+    """The UID of the study or series; an image that names none is a group of its own."""
+    uid = UID(_text(instance, keyword))
+    return str(uid) if uid.is_valid else _text(instance, "SOPInstanceUID")
 
 
 def _text(instance: Dataset, keyword: str) -> str:

@@ -20,23 +20,75 @@ COMMENT ON TABLE imaging_patient IS
 CREATE TABLE IF NOT EXISTS imaging_instance (
     instance text PRIMARY KEY CHECK (instance ~ '^sha256:[0-9a-f]{64}$'),
     pseudonym text NOT NULL REFERENCES imaging_patient,
+    study text NOT NULL CHECK (study ~ '^sha256:[0-9a-f]{64}$'),
+    series text NOT NULL CHECK (series ~ '^sha256:[0-9a-f]{64}$'),
     path text NOT NULL UNIQUE,
     content_digest text NOT NULL CHECK (content_digest ~ '^sha256:[0-9a-f]{64}$'),
     modality text NOT NULL,
+    body_part text NOT NULL,
+    view_position text NOT NULL,
+    studied text NOT NULL CHECK (studied ~ '^([0-9]{4}-(0[1-9]|1[0-2]))?$'),
+    age_years smallint CHECK (age_years BETWEEN 0 AND 90),
     sop_class text NOT NULL,
     transfer_syntax text NOT NULL,
     rows_px integer NOT NULL CHECK (rows_px > 0),
     columns_px integer NOT NULL CHECK (columns_px > 0),
-    bits_stored integer NOT NULL CHECK (bits_stored BETWEEN 1 AND 16),
+    frames integer NOT NULL CHECK (frames > 0),
+    bits_stored integer NOT NULL CHECK (bits_stored BETWEEN 1 AND 32),
+    spacing_mm double precision[] CHECK (cardinality(spacing_mm) = 2),
+    position_mm double precision[] CHECK (cardinality(position_mm) = 3),
+    orientation double precision[] CHECK (cardinality(orientation) = 6),
     labels jsonb NOT NULL CHECK (jsonb_typeof(labels) = 'object'),
     indexed_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE imaging_instance IS
-    'One row an image that decodes, has a patient and a label. Written by scans.';
+    'One row an image that decodes, has a patient and a label. Written by scans and by the doors.';
 COMMENT ON COLUMN imaging_instance.instance IS 'Keyed digest of the SOPInstanceUID.';
+COMMENT ON COLUMN imaging_instance.study IS 'Keyed digest of the StudyInstanceUID.';
+COMMENT ON COLUMN imaging_instance.series IS 'Keyed digest of the SeriesInstanceUID.';
 COMMENT ON COLUMN imaging_instance.path IS 'Below the folder; may identify the patient.';
+COMMENT ON COLUMN imaging_instance.body_part IS 'BodyPartExamined; empty where the file is silent.';
+COMMENT ON COLUMN imaging_instance.view_position IS 'ViewPosition; empty where the file is silent.';
+COMMENT ON COLUMN imaging_instance.studied IS
+    'Year and month of the study; no day is kept. Empty where the file is silent.';
+COMMENT ON COLUMN imaging_instance.age_years IS
+    'Whole years at the study; 90 stands for 90 and more. Null where the file is silent.';
+COMMENT ON COLUMN imaging_instance.spacing_mm IS 'Between rows, between columns; null where unknown.';
+COMMENT ON COLUMN imaging_instance.position_mm IS
+    'ImagePositionPatient: what orders the images of a series. Null where unknown.';
+COMMENT ON COLUMN imaging_instance.orientation IS
+    'ImageOrientationPatient: direction cosines of a row, then of a column. Null where unknown.';
 
 CREATE INDEX IF NOT EXISTS imaging_instance_by_patient ON imaging_instance (pseudonym);
+CREATE INDEX IF NOT EXISTS imaging_instance_by_series ON imaging_instance (series);
+CREATE INDEX IF NOT EXISTS imaging_instance_by_study ON imaging_instance (study);
+
+CREATE TABLE IF NOT EXISTS imaging_consent (
+    pseudonym text PRIMARY KEY CHECK (pseudonym ~ '^[0-9a-f]{64}$'),
+    answer text NOT NULL CHECK (answer IN ('consented', 'opted-out'))
+);
+COMMENT ON TABLE imaging_consent IS
+    'One row a patient of whom the hospital''s consent file says something. Written whole by each '
+    'scan from that file; a patient may be here before any image is.';
+
+CREATE TABLE IF NOT EXISTS imaging_withdrawal (
+    pseudonym text PRIMARY KEY CHECK (pseudonym ~ '^[0-9a-f]{64}$'),
+    ground text NOT NULL,
+    withdrawn_us bigint NOT NULL
+);
+COMMENT ON TABLE imaging_withdrawal IS
+    'One row a patient whose images are used no more, whatever the consent file says. Written once, '
+    'by a withdrawal, with the entries that say so, and never changed.';
+
+CREATE OR REPLACE FUNCTION imaging_withdrawal_stands() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a withdrawal stands: rows of % are neither changed nor removed', TG_TABLE_NAME;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER imaging_withdrawal_append_only
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON imaging_withdrawal
+    FOR EACH STATEMENT EXECUTE FUNCTION imaging_withdrawal_stands();
 
 CREATE TABLE IF NOT EXISTS imaging_quarantine (
     path text PRIMARY KEY,
@@ -49,3 +101,26 @@ COMMENT ON TABLE imaging_quarantine IS
     'One row a file that is not used, and why. Written by scans. An empty digest means that the '
     'file could not even be read.';
 COMMENT ON COLUMN imaging_quarantine.path IS 'Below the folder; may identify the patient.';
+
+CREATE TABLE IF NOT EXISTS imaging_release (
+    content_digest text PRIMARY KEY CHECK (content_digest ~ '^sha256:[0-9a-f]{64}$'),
+    reason text NOT NULL,
+    because text NOT NULL CHECK (because <> ''),
+    released_by text NOT NULL,
+    released_us bigint NOT NULL
+);
+COMMENT ON TABLE imaging_release IS
+    'One row a file that a person has looked at and let out of quarantine, with the reason it lay '
+    'there for. It holds for those very bytes. Written when they say so; read by the next scan.';
+COMMENT ON COLUMN imaging_release.because IS 'What the person saw; for this hospital''s eyes.';
+COMMENT ON COLUMN imaging_release.released_by IS 'The person''s pseudonymous key id.';
+
+CREATE TABLE IF NOT EXISTS imaging_receipt (
+    study text NOT NULL CHECK (study ~ '^sha256:[0-9a-f]{64}$'),
+    policy text NOT NULL CHECK (policy ~ '^sha256:[0-9a-f]{64}$'),
+    receipt bytea NOT NULL,
+    made_us bigint NOT NULL,
+    PRIMARY KEY (study, policy)
+);
+COMMENT ON TABLE imaging_receipt IS
+    'One row a study that was de-identified under a policy: the canonical bytes of the receipt.';
