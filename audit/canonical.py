@@ -13,6 +13,10 @@ from audit.errors import CanonicalError
 MAX_INTEGER = 2**53
 """RFC 8785 §3.2.2.3: beyond this, implementations that use doubles lose digits."""
 
+MAX_DEPTH = 64
+"""Objects and lists within one another. A number, and not the interpreter's patience: what one
+process takes, every other must be able to read."""
+
 
 def canonical_json(value: Any) -> bytes:
     """The canonical bytes of a JSON value.
@@ -22,7 +26,7 @@ def canonical_json(value: Any) -> bytes:
             surrogate pair, a type that JSON does not have, or is nested too deeply.
     """
     try:
-        _check_value(value, "$")
+        _check_value(value, "$", 0)
         return _print(value)
     except UnicodeEncodeError as cause:
         raise CanonicalError("a string holds half of a surrogate pair") from cause
@@ -59,7 +63,7 @@ def _refuse(text: str) -> NoReturn:
     raise CanonicalError(f"{text} is not an integer; such numbers travel as decimal strings")
 
 
-def _check_value(value: Any, path: str) -> None:
+def _check_value(value: Any, path: str, depth: int) -> None:
     match value:
         case None | bool() | str():
             pass
@@ -68,15 +72,17 @@ def _check_value(value: Any, path: str) -> None:
         case int():
             raise CanonicalError(f"{path}: an integer beyond ±2^53; send it as a decimal string")
         case list() | tuple():
-            _check_members(enumerate(value), path)
+            _check_members(enumerate(value), path, depth)
         case dict():
             if not all(isinstance(key, str) and key.isascii() for key in value):
                 raise CanonicalError(f"{path}: a key is not an ASCII string")
-            _check_members(value.items(), path)
+            _check_members(value.items(), path, depth)
         case _:
             raise CanonicalError(f"{path}: {type(value).__name__} has no canonical form")
 
 
-def _check_members(members: Iterable[tuple[object, Any]], path: str) -> None:
+def _check_members(members: Iterable[tuple[object, Any]], path: str, depth: int) -> None:
+    if depth == MAX_DEPTH:
+        raise CanonicalError(f"the value is nested too deeply: at most {MAX_DEPTH} levels")
     for key, item in members:
-        _check_value(item, f"{path}.{key}")
+        _check_value(item, f"{path}.{key}", depth + 1)

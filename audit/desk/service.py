@@ -41,6 +41,9 @@ from audit.settings import SettingsError, exit_code_of, read_settings, read_text
 from audit.trust import Trust
 
 _POOL_SIZE = 8
+_PATIENCE_S = 60
+"""For one statement: a question that takes longer must not keep others waiting for ever."""
+
 _GRACE_S = 3
 _PSEUDONYM_KEY_BYTES = 32
 
@@ -82,7 +85,7 @@ def serve(settings: DeskSettings) -> None:
         )
         _log.info("auditors' desk listens", address=settings.desk.listen)
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Uvicorn raises the signal again once it has stopped; by then there is still work to do.
+            # Uvicorn raises the signal again once it has stopped, with work still to do.
             signal.signal(number, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listener])
     _log.info("auditors' desk stopped")
@@ -194,7 +197,8 @@ def open_pool(dsn: str) -> Iterator[ConnectionPool]:
             f"desk.dsn: the log's tables cannot be read ({' '.join(str(cause).split())}); start "
             "the audit service first, and set desk.role to the role of desk.dsn"
         ) from cause
-    with ConnectionPool(dsn, min_size=1, max_size=_POOL_SIZE, open=True) as pool:
+    limit = {"options": f"-c statement_timeout={_PATIENCE_S}s"}
+    with ConnectionPool(dsn, min_size=1, max_size=_POOL_SIZE, open=True, kwargs=limit) as pool:
         yield pool
 
 

@@ -8,7 +8,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.canonical import MAX_INTEGER, canonical_json, parse_canonical
+from audit.canonical import MAX_DEPTH, MAX_INTEGER, canonical_json, parse_canonical
 from audit.errors import CanonicalError
 from protocol.record import canonical_bytes
 
@@ -95,3 +95,14 @@ def test_a_value_without_canonical_form_is_refused(value: object) -> None:
 def test_bytes_that_are_not_utf_8_are_refused() -> None:
     with pytest.raises(CanonicalError):
         parse_canonical(json.dumps("x").encode() + b"\xff")
+
+
+def test_the_depth_of_a_value_is_bounded_by_a_number_and_not_by_the_interpreter():
+    value: object = 0
+    for _ in range(MAX_DEPTH):
+        value = [value]
+    assert parse_canonical(canonical_json(value)) == value
+    with pytest.raises(CanonicalError, match="at most 64 levels"):
+        canonical_json([value])
+    with pytest.raises(CanonicalError, match="at most 64 levels"):
+        parse_canonical(b"[" * (MAX_DEPTH + 1) + b"0" + b"]" * (MAX_DEPTH + 1))

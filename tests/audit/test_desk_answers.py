@@ -297,7 +297,7 @@ def test_bodies_of_no_known_form_spoil_no_answer(opened):
     story.write("east", Event("privacy.charged", _charge("1e-200"), run_id=RUN))
     story.write("east", Event("privacy.charged", _charge("1e300"), run_id=RUN))
     story.write("east", Event("round.opened", {"deadline_us": "soon"}, run_id="r" * 100))
-    story.write("east", Event("plan.voted", _nested(150), run_id=RUN))
+    story.write("east", Event("plan.voted", _nested(30), run_id=RUN))
     opened.write(story.entries[known:])
     for path in (
         "/v1/runs",
