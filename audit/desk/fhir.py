@@ -9,13 +9,13 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from audit.canonical import canonical_json
 from audit.desk import fhir_codes as codes
 from audit.desk.fhir_codes import coding
 from audit.entry import Actor, ActorKind, Entry, Outcome
+from audit.export_lines import time_text
 from audit.merkle import leaf_hash
 
 Resource = dict[str, Any]
@@ -60,7 +60,7 @@ def audit_event(placed: Placed) -> Resource:
         "type": kind.type,
         "subtype": _subtypes(entry),
         "action": kind.action,
-        "recorded": instant(entry.time_us),
+        "recorded": time_text(entry.time_us),
         "outcome": str(entry.outcome),
         "outcomeDesc": _reason(entry.body),
         "purposeOfEvent": _purposes(entry.actor),
@@ -73,13 +73,6 @@ def audit_event(placed: Placed) -> Resource:
         "entity": list(_entities(entry)),
     }
     return {name: value for name, value in resource.items() if value}
-
-
-def instant(time_us: int) -> str:
-    """A time in UTC microseconds as a FHIR instant."""
-    seconds, microseconds = divmod(time_us, 1_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def identifier_system(member: str) -> str:

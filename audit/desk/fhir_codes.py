@@ -123,12 +123,21 @@ _KINDS: dict[str, tuple[tuple[str, str, str], str]] = {
     QUERY_KIND: (_REST, "E"),
     "audit.export": (_EXPORT, "R"),
     "retention.hold_set": (_HOLD, "U"),
-    "retention.hold_released": (_UNHOLD, "U"),
+    "retention.hold_lifted": (_UNHOLD, "U"),
+    "retention.lift_proposed": (_ACTIVITY, "E"),
+    "retention.released": (_ACTIVITY, "E"),
     "retention.disposed": (_DESTROY, "D"),
+    "retention.withdrawn": (_ACTIVITY, "E"),
+    "erasure.proposed": (_ACTIVITY, "E"),
     "erasure.performed": (_DESTROY, "D"),
+    "payload.read": (_ACCESS, "R"),
     "log.anchored": (_LINK, "C"),
     "log.schema_changed": (_ACTIVITY, "U"),
     "anomaly.access_refused": (_AUTHENTICATION, "E"),
+    "anomaly.clock_skew": (_ALERT, "E"),
+    "anomaly.fork_seen": (_ALERT, "E"),
+    "anomaly.proof_invalid": (_ALERT, "E"),
+    "anomaly.receipt_overdue": (_ALERT, "E"),
 }
 
 _FAMILIES: dict[str, tuple[tuple[str, str, str], str]] = {

@@ -11,11 +11,14 @@ from fhir.resources.R4B.operationoutcome import OperationOutcome
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit import receipts, schema_events
 from audit.desk import fhir_codes as codes
+from audit.desk import records_statements, statements
 from audit.desk.capability import operation_outcome
 from audit.desk.fhir import Placed, audit_event
 from audit.desk.fhir_search import Cursor, SearchError, parse_search
 from audit.entry import Actor, ActorKind, Compliance, Entry, Meaning, Outcome
+from protocol.events import Kind
 
 PARTIES = Consortium()
 
@@ -75,6 +78,23 @@ def test_any_entry_becomes_a_valid_resource(said, time_us, index):
     held = {part["url"]: part for part in resource["extension"][0]["extension"]}
     assert b64decode(held["entry"]["valueBase64Binary"]) == entry.content
     assert held["index"]["valueString"] == str(index)
+
+
+def test_the_table_has_the_kinds_that_are_written_and_no_others():
+    """The kind of an entry is named by a constant of the module that writes it."""
+    own = {
+        value
+        for module in (receipts, schema_events, statements, records_statements)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, str) and "." in value
+    }
+    assert len(own) == 14
+    assert set(codes.KNOWN_KINDS) == own | set(Kind)
+
+
+def test_a_lifted_hold_and_a_read_payload_are_called_what_they_are():
+    assert codes.kind_of("retention.hold_lifted").code == "unhold"
+    assert codes.kind_of("payload.read").code == "access"
 
 
 @pytest.mark.parametrize("kind", codes.KNOWN_KINDS)
