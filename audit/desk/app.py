@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from audit.desk import problems
 from audit.desk.desk import Desk
 from audit.desk.examples import show_examples
-from audit.desk.pages.app import PageDoor, is_for_programs
+from audit.desk.pages.app import PageDoor, is_for_programs, read_form
 from audit.desk.pages.front import Front
 from audit.desk.questions import only_known_parameters
 from audit.desk.recording import Application, Message, Receive, Recording, Send
@@ -85,7 +85,7 @@ def create_pages(desk: Desk) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.desk = desk
     for router in PAGES:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(read_form)])
     problems.install(app)
     return app
 

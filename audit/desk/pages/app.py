@@ -194,6 +194,11 @@ class PageDoor:
         return page
 
 
+async def read_form(request: Request) -> None:
+    """Read what a form asks, so that it is recorded by its digest. Asynchronous, as reading is."""
+    await request.body()
+
+
 def is_for_programs(path: str) -> bool:
     """Whether a path is the API's; its callers show credentials with every call."""
     return f"{path}/".startswith(_API)

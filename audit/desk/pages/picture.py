@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from audit.desk.lineage import EdgeShape, LineageAnswer, NodeShape
 
-_LEFT, _RIGHT, _TOP = 236, 268, 62
+_LEFT, _RIGHT, _TOP = 204, 130, 62
 """Room for the names on the left, for the model and after on the right, for the rounds above."""
 
 _ROW = 30
 _ROUNDS_WIDTH = 640
-_NARROWEST, _WIDEST = 17, 96
+_NARROWEST, _WIDEST = 13, 96
 """Pixels from one round to the next."""
 
 _AFTER_ROW = 44
@@ -85,18 +85,20 @@ class Picture:
     after_x: int
     bottom: int
     """Where the rounds end."""
+    radius: int
+    """Of a dot."""
 
 
 def draw(answer: LineageAnswer) -> Picture:
     """The picture of a lineage."""
     nodes = {node.id: node for node in answer.nodes}
-    sites = [node for node in answer.nodes if node.kind == "site"]
+    sites = sorted((one for one in answer.nodes if one.kind == "site"), key=lambda one: one.label)
     later = [edge for edge in answer.edges if edge.source == f"model:{answer.digest}"]
     step = _step(len(answer.rounds))
     rounds_end = _LEFT + step * max(len(answer.rounds) - 1, 0)
     middle = max(len(sites) * _ROW, len(later) * _AFTER_ROW, 2 * _ROW)
-    model_x, model_y = rounds_end + 84, _TOP + middle // 2
-    after_x = model_x + 66
+    model_x, model_y = rounds_end + 70, _TOP + middle // 2
+    after_x = model_x + 62
     columns = tuple(
         _column(nodes.get(name), name, x=_LEFT + step * at, is_named=_is_named(at, step))
         for at, name in enumerate(answer.rounds)
@@ -108,7 +110,7 @@ def draw(answer: LineageAnswer) -> Picture:
     )
     first = _TOP + (middle - len(later) * _AFTER_ROW) // 2 + _AFTER_ROW // 2
     return Picture(
-        width=after_x + _RIGHT - 60,
+        width=after_x + _RIGHT,
         height=_TOP + middle + 26,
         columns=columns,
         lines=lines,
@@ -121,6 +123,7 @@ def draw(answer: LineageAnswer) -> Picture:
         model_y=model_y,
         after_x=after_x,
         bottom=_TOP + middle,
+        radius=5 if step > 2 * _NARROWEST else 4,
     )  # fmt: skip
 
 
