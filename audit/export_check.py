@@ -14,7 +14,15 @@ from typing import BinaryIO, Protocol
 from audit.checkpoint import Checkpoint, open_checkpoint
 from audit.entry import Entry
 from audit.errors import EvidenceError, NoteError, QuorumError
-from audit.export_lines import LINES, Format, Manifest, index_of, manifest_of, records
+from audit.export_lines import (
+    LINES,
+    LONGEST_RECORD_BYTES,
+    Format,
+    Manifest,
+    index_of,
+    manifest_of,
+    records,
+)
 from audit.merkle import Frontier, leaf_hash
 from audit.note import Note
 from audit.parties import parties_of
@@ -26,9 +34,6 @@ CHECKED, DIFFERENT = 0, 20
 
 SHOWN = 20
 """Differences named; an export of another log differs everywhere."""
-
-_LONGEST_RECORD = 1 << 19
-"""Bytes of one line: an entry of 65,535 bytes with every character escaped, and room."""
 
 Placed = tuple[int, bytes]
 """A record and the index that it names."""
@@ -191,7 +196,7 @@ class _Check:
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    while line := stream.readline(_LONGEST_RECORD):
+    while line := stream.readline(LONGEST_RECORD_BYTES):
         yield line
 
 

@@ -52,6 +52,9 @@ COLUMNS = (
 )
 """Of a csv. `record` is `manifest`, `entry` or `end`; `entry` holds the JSON of each."""
 
+LONGEST_RECORD_BYTES = 1 << 19
+"""Of one line or record: an entry of 65,535 bytes with every character escaped, and room."""
+
 _FORMULA = tuple("=+-@|%\t\r\n＝＋－＠")
 """With one of these in front a spreadsheet takes a cell for a formula or a command."""
 
@@ -201,27 +204,6 @@ def time_text(time_us: int) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def parse_ndjson(lines: Iterable[bytes]) -> tuple[Manifest, list[tuple[int, Entry]]]:
-    """The manifest and the entries of a whole ndjson export; nothing is verified.
-
-    Raises:
-        EvidenceError: a line is missing or is not of its form.
-        EntryError: a line holds no entry.
-    """
-    values = [_parsed(line) for line in lines]
-    if len(values) < 2 or values[-1] != _end(len(values) - 2):
-        raise EvidenceError("the export does not end with the count of its entries; it is cut off")
-    try:
-        manifest = Manifest.from_json(values[0]["manifest"])
-        rows = [
-            (int(value["index"]), Entry.parse(canonical_json(value["entry"])))
-            for value in values[1:-1]
-        ]
-    except (LookupError, TypeError) as cause:
-        raise EvidenceError(f"a line of the export is not of its form: {cause}") from cause
-    return manifest, rows
-
-
 def manifest_of(first: bytes, second: bytes) -> Manifest:
     """The manifest in the first two records of an ndjson or csv export.
 
@@ -229,7 +211,7 @@ def manifest_of(first: bytes, second: bytes) -> Manifest:
         EvidenceError: there is none.
     """
     if first == _record(COLUMNS):
-        cells = next(csv.reader([second.decode("utf-8", "replace")]), [])
+        cells = _cells(second)
         if len(cells) != len(COLUMNS) or cells[0] != "manifest":
             raise EvidenceError("the csv does not begin with the manifest of an export")
         return Manifest.from_json(_parsed(cells[-1].encode()))
@@ -240,25 +222,40 @@ def manifest_of(first: bytes, second: bytes) -> Manifest:
 
 
 def records(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The records of a csv from its lines: one goes on while a quotation mark is open."""
-    open_record = b""
+    """The records of a csv from its lines: one goes on while a quotation mark is open.
+
+    A mark that nobody closes ends its record at `LONGEST_RECORD_BYTES`, so that reading any file
+    takes time and memory in proportion to it.
+    """
+    parts: list[bytes] = []
+    size_bytes, is_open = 0, False
     for line in lines:
-        open_record += line
-        if open_record.count(b'"') % 2 == 0:
-            yield open_record
-            open_record = b""
-    if open_record:
-        yield open_record
+        parts.append(line)
+        size_bytes += len(line)
+        is_open ^= bool(line.count(b'"') % 2)
+        if not is_open or size_bytes >= LONGEST_RECORD_BYTES:
+            yield b"".join(parts)
+            parts, size_bytes, is_open = [], 0, False
+    if parts:
+        yield b"".join(parts)
 
 
 def index_of(record: bytes, kind: Format) -> int | None:
     """The index that a line or record names, none where it names none."""
     if kind is Format.CSV:
-        cells = next(csv.reader(io.StringIO(record.decode("utf-8", "replace"), newline="")), [])
+        cells = _cells(record)
         is_entry = len(cells) == len(COLUMNS) and cells[0] == "entry"
         return _count(cells[1]) if is_entry else None
     _, found, tail = record.rpartition(b',"index":')
     return _count(tail.partition(b",")[0].decode("ascii", "replace")) if found else None
+
+
+def _cells(record: bytes) -> list[str]:
+    """The cells of one record of a csv; nothing where it is none, or one that is never written."""
+    try:
+        return next(csv.reader(io.StringIO(record.decode("utf-8", "replace"), newline="")), [])
+    except csv.Error:
+        return []
 
 
 def _end(count: int) -> dict[str, Any]:

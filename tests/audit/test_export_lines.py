@@ -9,6 +9,7 @@ import pytest
 from audit_parties import Consortium, Said
 from audit_story import START_US, whole_story
 from desk_parties import opened_desk
+from exported import read_ndjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,11 +20,11 @@ from audit.errors import EvidenceError
 from audit.export_lines import (
     COLUMNS,
     LINES,
+    LONGEST_RECORD_BYTES,
     Format,
     Manifest,
     index_of,
     manifest_of,
-    parse_ndjson,
     records,
 )
 from audit.selection import Selection
@@ -69,11 +70,9 @@ def test_ndjson_gives_back_the_exact_entries(said, selection):
     rows, manifest = rows_of(said), Manifest(Format.NDJSON, selection, NOTE)
     content = b"".join(LINES[Format.NDJSON].export(manifest, rows))
     lines = lines_of(content)
-    assert parse_ndjson(lines) == (manifest, rows)
+    assert read_ndjson(content) == (manifest, rows)
     assert manifest_of(*lines[:2]) == manifest
     assert [index_of(line, Format.NDJSON) for line in lines[1:-1]] == [index for index, _ in rows]
-    with pytest.raises(EvidenceError):
-        parse_ndjson(lines[:-1])
 
 
 @given(st.lists(SAID, max_size=4), SELECTIONS)
@@ -96,6 +95,25 @@ def test_any_bytes_name_an_index_or_none(record, kind):
     assert index_of(record, kind) is None or index_of(record, kind) >= 0
     with pytest.raises(EvidenceError):
         manifest_of(record, record)
+
+
+LONG = b'"' + b"x" * 140_000 + b'"'
+
+
+@pytest.mark.parametrize("record", [LONG, b'"entry","' + LONG, b'"a\r"b"\rc', b"\0,1", b'"\r\n'])
+def test_a_record_that_no_csv_reader_takes_names_no_index(record):
+    assert index_of(record, Format.CSV) is None
+    header = b"".join(LINES[Format.CSV].export(Manifest(Format.CSV, Selection(), NOTE), []))
+    with pytest.raises(EvidenceError):
+        manifest_of(header.splitlines(keepends=True)[0], record)
+
+
+def test_a_quotation_mark_that_nobody_closes_does_not_keep_the_whole_file_in_memory():
+    line = b"x" * 1023 + b"\n"
+    lines = [b'"' + line, *[line] * 4096]
+    found = list(records(lines))
+    assert b"".join(found) == b"".join(lines)
+    assert max(map(len, found)) <= LONGEST_RECORD_BYTES + len(line) + 1
 
 
 ORGANISATION = "Org \N{GREEK SMALL LETTER EPSILON}"

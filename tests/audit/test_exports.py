@@ -16,6 +16,7 @@ import pytest
 from audit_parties import Said
 from audit_story import RUN, Story, whole_story
 from desk_parties import Opened, opened_desk
+from exported import read_ndjson
 from fhir.resources.R4B.auditevent import AuditEvent
 
 from audit.canonical import canonical_json, parse_canonical
@@ -27,7 +28,7 @@ from audit.entry import Entry
 from audit.errors import EvidenceError
 from audit.evidence import TarLog
 from audit.export_check import DIFFERENT, check_export
-from audit.export_lines import Format, Manifest, parse_ndjson
+from audit.export_lines import Format, Manifest
 from audit.merkle import leaf_hash
 from audit.note import Note
 from audit.selection import Selection
@@ -63,7 +64,7 @@ def check(opened: Opened, content: bytes, folder: Path) -> tuple[str, ...]:
 
 def test_an_ndjson_export_gives_back_the_exact_entries(opened):
     content, summary = export(opened, "ndjson")
-    manifest, rows = parse_ndjson(content.splitlines(keepends=True))
+    manifest, rows = read_ndjson(content)
     assert [entry.content for _, entry in rows] == opened.story.entries
     assert [index for index, _ in rows] == list(range(len(opened.story.entries)))
     assert (summary["count"], summary["size"]) == (len(rows), manifest.size)
