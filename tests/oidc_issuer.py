@@ -22,6 +22,11 @@ class Issuer:
         self.url = url
         self.rsa = rsa.generate_private_key(65537, 2048)
         self.ec = ec.generate_private_key(ec.SECP256R1())
+        self.withdrawn: set[str] = set()
+        """Names of keys that it shows no more."""
+        self.keys_at = f"{url}/keys"
+        self.is_away = False
+        self.asked = 0
 
     def documents(self) -> dict[str, dict[str, Any]]:
         keys = [
@@ -31,9 +36,11 @@ class Issuer:
         return {
             "/.well-known/openid-configuration": {
                 "issuer": self.url,
-                "jwks_uri": f"{self.url}/keys",
+                "jwks_uri": self.keys_at,
             },
-            "/keys": {"keys": [{**key, "use": "sig"} for key in keys]},
+            "/keys": {
+                "keys": [{**key, "use": "sig"} for key in keys if key["kid"] not in self.withdrawn]
+            },
         }
 
     def claims(self, **changes: Any) -> dict[str, Any]:
@@ -61,8 +68,10 @@ class Issuer:
 def running_issuer() -> Iterator[Issuer]:
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            document = issuer.documents().get(self.path)
-            content = json.dumps(document).encode()
+            issuer.asked += 1
+            document = None if issuer.is_away else issuer.documents().get(self.path)
+            content = b"no JSON" if self.path == "/garbage" else json.dumps(document).encode()
+            document = document or self.path == "/garbage"
             self.send_response(200 if document else 404)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

@@ -6,8 +6,9 @@ the log's process; neither reads the other's keys.
 
 import os
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from audit.settings import (
     Address,
@@ -23,14 +24,31 @@ DESK_DSN_VARIABLE = "WARDROUND_DESK_DSN"
 """Environment variable that takes the place of `desk.dsn`."""
 
 
+def is_protected(address: str) -> bool:
+    """Whether nobody on the way can answer in an address's place: HTTPS, or this very machine."""
+    parts = urlsplit(address)
+    is_here = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    return parts.scheme == "https" or (parts.scheme == "http" and is_here)
+
+
+def _is_protected_address(address: str) -> str:
+    if not is_protected(address):
+        raise ValueError("whoever stands on the way could sign people in; it must be https://")
+    return address
+
+
+ProtectedAddress = Annotated[str, AfterValidator(_is_protected_address)]
+"""`https://...`, or `http://` on this machine."""
+
+
 class Oidc(Section):
     """An identity provider (OpenID Connect) whose people may sign in."""
 
-    issuer: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
+    issuer: Annotated[ProtectedAddress, Field(pattern=r"^https?://[^\s?#]+$")]
     """As the tokens' `iss` says it, to the letter."""
     audience: Annotated[str, Field(min_length=1)]
     """What the tokens' `aud` must name: this desk."""
-    jwks_uri: Annotated[str, Field(pattern=r"^https?://[^\s#]+$")] | None = None
+    jwks_uri: Annotated[ProtectedAddress, Field(pattern=r"^https?://[^\s#]+$")] | None = None
     """Where the provider's keys are; by default what its discovery document says."""
     role_claim: str = "roles"
     """Claim that names the role: a text, or a list of them."""

@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from oidc_issuer import AUDIENCE, Issuer, running_issuer
+from pydantic import ValidationError
 
 from audit.desk.callers import Role, Via
-from audit.desk.oidc import IdentityProvider
+from audit.desk.oidc import IdentityProvider, discover
 from audit.desk.settings import Oidc
 from audit.refusal import LogUnavailableError
 
@@ -65,6 +67,8 @@ def test_the_pseudonym_is_the_persons_own_and_the_desks_own(provider, issuer):
         {"exp": None},
         {"nbf": 4_000_000_000},
         {"sub": None},
+        {"sub": ""},
+        {"sub": "\ud800"},
         {"iat": None},
         {"roles": ["viewer"]},
         {"roles": None},
@@ -107,6 +111,72 @@ def _hs256(claims: dict[str, Any], secret: bytes) -> str:
     text = b".".join(parts)
     signature = base64.urlsafe_b64encode(hmac.digest(secret, text, "sha256")).rstrip(b"=")
     return (text + b"." + signature).decode()
+
+
+@pytest.mark.parametrize(("kid", "algorithm"), [("rsa", "ES256"), ("ec", "RS256"), ("ec", "EdDSA")])
+def test_an_algorithm_of_another_kind_than_the_key_is_no_fault_of_the_desk(issuer, kid, algorithm):
+    every = Oidc(
+        issuer=issuer.url, audience=AUDIENCE, algorithms=("RS256", "PS256", "ES256", "EdDSA")
+    )
+    _, claims, signature = issuer.token(kid=kid).split(".")
+    header = base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "kid": kid}).encode())
+    token = f"{header.rstrip(b'=').decode()}.{claims}.{signature}"
+    assert IdentityProvider(every, KEY).find(token) is None
+
+
+def test_a_key_that_the_provider_withdraws_stops_counting():
+    with running_issuer() as issuer:
+        settings = Oidc(issuer=issuer.url, audience=AUDIENCE)
+        provider = IdentityProvider(settings, KEY, keys_s=0.001)
+        token = issuer.token(kid="rsa")
+        assert provider.find(token) is not None
+        issuer.withdrawn.add("rsa")
+        time.sleep(0.01)
+        assert provider.find(token) is None
+        assert provider.find(issuer.token(kid="ec")) is not None
+
+
+def test_a_provider_that_did_not_answer_is_left_alone_for_a_while():
+    now = [0.0]
+    with running_issuer() as issuer:
+        settings = Oidc(issuer=issuer.url, audience=AUDIENCE)
+        provider = IdentityProvider(settings, KEY, clock_s=lambda: now[0])
+        issuer.is_away = True
+        for _ in range(3):
+            with pytest.raises(LogUnavailableError):
+                provider.find(issuer.token())
+        assert issuer.asked == 1
+        issuer.is_away = False
+        now[0] = 4.9
+        with pytest.raises(LogUnavailableError):
+            provider.find(issuer.token())
+        now[0] = 5.1
+        assert provider.find(issuer.token()) is not None
+
+
+def test_keys_that_are_no_json_are_said_to_be_away():
+    with running_issuer() as issuer:
+        settings = Oidc(issuer=issuer.url, audience=AUDIENCE, jwks_uri=f"{issuer.url}/garbage")
+        with pytest.raises(LogUnavailableError):
+            IdentityProvider(settings, KEY).find(issuer.token())
+
+
+@pytest.mark.parametrize("name", ["issuer", "jwks_uri"])
+def test_a_provider_without_tls_is_refused_unless_it_is_this_machine(name):
+    safe = {"issuer": "https://login.example.org", "audience": AUDIENCE}
+    assert Oidc(**safe).issuer
+    assert Oidc(**{**safe, name: "http://127.0.0.1:8080"})
+    for address in ("http://login.example.org", "http://127.0.0.1.example.org", "http://a@b/"):
+        with pytest.raises(ValidationError, match="https"):
+            Oidc(**{**safe, name: address})
+
+
+def test_keys_at_an_address_without_tls_are_not_fetched():
+    with running_issuer() as issuer:
+        issuer.keys_at = "http://keys.example.org/keys"
+        with pytest.raises(LogUnavailableError) as refused:
+            discover(issuer.url)
+        assert "TLS" in str(refused.value.__cause__)
 
 
 def test_an_algorithm_that_the_settings_leave_out_does_not_count(issuer):
