@@ -62,7 +62,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-READ = {".py", ".sql", ".html", ".css", ".json", ".toml"}
+READ = {".py", ".sql", ".html", ".css", ".js", ".json", ".svg", ".toml"}
 
 
 def test_the_wheel_holds_every_file_that_the_code_reads(wheel: Path) -> None:
