@@ -1,6 +1,7 @@
 """Small synthetic hospitals for tests: images drawn in code, identifiers planted on purpose."""
 
 import csv
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ def stored_chest(
         instance=derive_uid("test", patient_id, name),
     )
     return store(resample(chest(seed), scanner.matrix_px, scanner.matrix_px), scanner, identity)
+
+
+def file_of(instance: Dataset) -> bytes:
+    """The instance as a DICOM file."""
+    buffer = BytesIO()
+    instance.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def write_chest(path: Path, **changes: object) -> Path:

@@ -1,50 +1,119 @@
 """From stored pixels to the picture a reader is shown, by the Standard and nothing else.
 
-Modality transformation, VOI window, then MONOCHROME1 turned round, so that bright means dense
-whatever stored it. The same function serves the check at ingest, training and review; what is done
-to a picture before a network sees it is not known here.
+Modality transformation, VOI table or window, then MONOCHROME1 turned round, so that bright means
+dense whatever stored it; padding is black. The same function serves the check at ingest, training
+and review; frames and what is done to a picture before a network sees it are not known here.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.utils import iter_pixels, pixel_array
+
+from hospital_node.imaging.codecs import install_decoders
+from hospital_node.imaging.frames import header_of
+from hospital_node.imaging.luts import Table, Values, read_palette, read_table
 
 Picture = NDArray[np.float32]
 """Shape (H, W), float32 in [0, 1], bright where the film would be white."""
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+Stored = NDArray[np.integer]
+"""Decoded values as a file holds them: shape (H, W), or (H, W, 3) in colour."""
+
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float64)
 """Weights of red, green and blue in brightness (ITU-R BT.601, as in PS3.3 C.7.6.3.1.2)."""
 
 
-def picture_of(instance: Dataset) -> Picture:
-    """The single frame of `instance` as it is to be looked at.
+def decode_frame(instance: Dataset, number: int = 0) -> Stored:
+    """The stored values of frame `number`, counted from 0; colour as red, green and blue.
 
     Raises:
-        ValueError: window or rescale values are impossible.
         Exception: whatever a codec raises on pixels that are not what the header says.
     """
-    return show(instance, pixel_array(instance))
+    install_decoders()
+    return np.asarray(pixel_array(instance, index=number))
 
 
-def show(instance: Dataset, stored: NDArray[np.generic]) -> Picture:
-    """Decoded values of `instance`, shape (H, W) or (H, W, 3), as a picture.
+def iter_frames(instance: Dataset) -> Iterator[Stored]:
+    """The stored values of each frame in turn; colour as red, green and blue.
 
     Raises:
-        ValueError: window or rescale values are impossible.
+        Exception: whatever a codec raises on pixels that are not what the header says.
     """
-    model = instance.PhotometricInterpretation
+    install_decoders()
+    if instance.get("NumberOfFrames") in {None, 1}:
+        yield np.asarray(pixel_array(instance))
+        return
+    yield from iter_pixels(instance)
+
+
+def picture_of(instance: Dataset) -> Picture:
+    """The first frame of `instance` as it is to be looked at.
+
+    Raises:
+        ValueError: window, rescale or table values are impossible.
+        Exception: whatever a codec raises on pixels that are not what the header says.
+    """
+    return show(header_of(instance, 0), decode_frame(instance))
+
+
+def show(header: Dataset, stored: Stored) -> Picture:
+    """Decoded values as a picture.
+
+    Args:
+        header: the instance, or the header of one of its frames (`frames.header_of`).
+        stored: shape (H, W) or (H, W, 3).
+
+    Raises:
+        ValueError: window, rescale, table or padding values are impossible.
+    """
+    model = header.PhotometricInterpretation
     if model == "PALETTE COLOR":
-        stored = apply_color_lut(stored, instance)
+        return _coloured(header, stored)
     if stored.ndim == 3:
-        return _brightness(stored)
-    shades = _voi(instance, np.asarray(apply_modality_lut(stored, instance), dtype=np.float64))
+        return _brightness(stored / float(2 ** int(header.BitsStored) - 1))
+    padding = padding_of(header, stored)
+    shades = _voi(header, measure(header, stored), ~padding)
     if not np.isfinite(shades).all():
         raise ValueError("the picture holds values that are not numbers")
     clipped = np.clip(shades, 0, 1)
-    return np.asarray(1 - clipped if model == "MONOCHROME1" else clipped, dtype=np.float32)
+    turned = 1 - clipped if model == "MONOCHROME1" else clipped
+    return np.where(padding, 0, turned).astype(np.float32)
+
+
+def measure(header: Dataset, stored: Stored) -> Values:
+    """Stored grey values in the units of their modality, such as HU (PS3.3 C.11.1). Shape (H, W).
+
+    Raises:
+        ValueError: table or rescale values are impossible.
+    """
+    values = stored.astype(np.float64)
+    if header.get("ModalityLUTSequence"):
+        table = _table(header, "ModalityLUTSequence", has_negatives=_is_signed(header))
+        return table.look_up(values)
+    slope, intercept = _first(header, "RescaleSlope"), _first(header, "RescaleIntercept")
+    if slope is None and intercept is None:
+        return values
+    scale = 1.0 if slope is None else slope
+    if not (np.isfinite(scale) and scale):
+        raise ValueError(f"a rescale slope of {scale}")
+    return np.asarray(values * scale + (intercept or 0.0))
+
+
+def padding_of(header: Dataset, stored: Stored) -> NDArray[np.bool_]:
+    """Where a grey picture is only padded to its rectangle (PS3.3 C.7.5.1.1.2). Shape (H, W).
+
+    Compared modulo the bits of a sample, since a header without VRs says nothing of the sign.
+    """
+    first, last = _first(header, "PixelPaddingValue"), _first(header, "PixelPaddingRangeLimit")
+    if first is None:
+        return np.zeros(stored.shape, dtype=np.bool_)
+    ends = (first, first if last is None else last)
+    low, high = sorted(_wrapped(header, end) for end in ends)
+    return np.asarray((stored >= low) & (stored <= high))
 
 
 def apply_window(
@@ -66,33 +135,73 @@ def apply_window(
         case "LINEAR_EXACT":
             return np.asarray((values - centre) / width + 0.5)
         case "SIGMOID":
-            return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)))
+            # Beyond 700 the exponential leaves the numbers; the shade has been 0 or 1 for long.
+            return np.asarray(1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700))))
         case _:
             raise ValueError("the window's function is not one of the Standard")
 
 
-def _voi(instance: Dataset, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The first VOI LUT or window; without any, the image's own range."""
-    if instance.get("VOILUTSequence"):
-        bits = int(instance.VOILUTSequence[0].LUTDescriptor[2])
-        looked_up = apply_voi(values.astype(np.int32), instance)
-        return np.asarray(looked_up / (2**bits - 1), dtype=np.float64)
-    centre, width = _first(instance, "WindowCenter"), _first(instance, "WindowWidth")
+def _voi(header: Dataset, values: Values, counts: NDArray[np.bool_]) -> Values:
+    """The first VOI table or window; without any, the range of the values that count."""
+    if header.get("VOILUTSequence"):
+        has_negatives = bool(values.min() < 0) if values.size else False
+        table = _table(header, "VOILUTSequence", has_negatives=has_negatives)
+        return table.look_up(values) / table.largest
+    centre, width = _first(header, "WindowCenter"), _first(header, "WindowWidth")
     if centre is None or width is None:
-        low, high = float(values.min()), float(values.max())
-        return np.asarray((values - low) / ((high - low) or 1.0))
-    function = str(instance.get("VOILUTFunction") or "LINEAR")
+        return _own_range(values, counts)
+    function = str(header.get("VOILUTFunction") or "LINEAR")
     return apply_window(values, centre=centre, width=width, function=function)
 
 
-def _first(instance: Dataset, keyword: str) -> float | None:
+def _own_range(values: Values, counts: NDArray[np.bool_]) -> Values:
+    shown = values[counts]
+    if not shown.size:
+        return np.zeros_like(values)
+    low, high = float(shown.min()), float(shown.max())
+    return np.asarray((values - low) / ((high - low) or 1.0))
+
+
+def _table(header: Dataset, keyword: str, *, has_negatives: bool) -> Table:
+    return read_table(
+        header[keyword].value[0],
+        is_little_endian=_is_little_endian(header),
+        has_negatives=has_negatives,
+    )
+
+
+def _coloured(header: Dataset, stored: Stored) -> Picture:
+    palette = read_palette(header, is_little_endian=_is_little_endian(header))
+    values = stored.astype(np.float64)
+    return _brightness(
+        np.stack([table.look_up(values) / table.largest for table in palette], axis=-1)
+    )
+
+
+def _brightness(colours: Values) -> Picture:
+    """Colours in [0, 1], shape (H, W, 3), by how bright they are."""
+    return np.asarray(np.clip(colours @ _LUMA, 0, 1), dtype=np.float32)
+
+
+def _wrapped(header: Dataset, value: float) -> float:
+    """`value` as a sample holds it: 63,536 is -2,000 in 16 signed bits."""
+    span = float(2 ** int(header.BitsAllocated))
+    remainder = value % span
+    return remainder - span if _is_signed(header) and remainder >= span / 2 else remainder
+
+
+def _is_signed(header: Dataset) -> bool:
+    return bool(header.get("PixelRepresentation") == 1)
+
+
+def _is_little_endian(header: Dataset) -> bool:
+    meta = getattr(header, "file_meta", None)
+    return meta is None or bool(meta.TransferSyntaxUID.is_little_endian)
+
+
+def _first(header: Dataset, keyword: str) -> float | None:
     """The first of an attribute's values; none where it is missing or empty."""
-    value = instance.get(keyword)
+    value = header.get(keyword)
     if isinstance(value, MultiValue):
         value = value[0] if value else None
     return None if value in {None, ""} else float(value)
-
-
-def _brightness(colours: NDArray[np.generic]) -> Picture:
-    largest = float(np.iinfo(colours.dtype).max)  # type: ignore[type-var]
-    return np.asarray((colours.astype(np.float32) / largest) @ _LUMA, dtype=np.float32)

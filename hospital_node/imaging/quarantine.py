@@ -25,7 +25,7 @@ class Reason(StrEnum):
     MODALITY_CONFLICT = "modality-conflict"
     NO_PIXELS = "no-pixels"
     BAD_GEOMETRY = "bad-geometry"
-    MULTI_FRAME = "multi-frame"
+    TOO_MANY_FRAMES = "too-many-frames"
     IMAGE_TOO_LARGE = "image-too-large"
     TRUNCATED = "truncated"
     PIXELS_DISAGREE = "pixels-disagree"
@@ -62,7 +62,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.MODALITY_CONFLICT: "its Modality is not one that its SOP class can have",
     Reason.NO_PIXELS: "it holds no image",
     Reason.BAD_GEOMETRY: "its rows, columns, samples or bits are missing or impossible",
-    Reason.MULTI_FRAME: "it holds several frames; only single images are read",
+    Reason.TOO_MANY_FRAMES: "it declares no frame, or more frames than are read here",
     Reason.IMAGE_TOO_LARGE: "it declares more pixels than are read here",
     Reason.TRUNCATED: "it ends before its pixels do",
     Reason.PIXELS_DISAGREE: "its pixels are not what its header declares",

@@ -10,23 +10,28 @@ from io import BytesIO
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, AllTransferSyntaxes
+from pydicom.uid import UID
 
 from hospital_node.imaging.deidentify import Annotation
-from hospital_node.imaging.pixels import show
+from hospital_node.imaging.frames import MAX_FRAMES, header_of
+from hospital_node.imaging.pixels import Stored, iter_frames, show
 from hospital_node.imaging.quarantine import Reason
+from hospital_node.imaging.syntaxes import is_read
 from hospital_node.imaging.traits import Traits, read_traits
 from protocol.record import Record
 
 MAX_PIXELS = 40_000_000
-"""Above the largest radiographs and mammograms of today (about 30 megapixels)."""
+"""Of one frame: above the largest radiographs and mammograms of today (about 30 megapixels)."""
+
+MAX_VOXELS = 2**28
+"""Of all frames together: 512 x 512 x 1024, four times a chest in thin slices."""
+
+_SAMPLED = 16
+"""One value in so many, along rows and along columns, is shown to see whether it can be."""
 
 _MAX_ID_CHARACTERS = 64
 """PS3.5 §6.2: LO and UI hold at most 64."""
@@ -36,8 +41,8 @@ _MODALITY = re.compile("[A-Z0-9_]{1,16}")
 
 _ANNOTATIONS = {"YES": Annotation.PRESENT, "NO": Annotation.NONE}
 
-_BITS_ALLOCATED = (8, 16)
-"""Bits of one sample as it is stored; bitmaps and floating-point images are not read."""
+_BITS_ALLOCATED = (1, 8, 16, 32)
+"""Bits of one sample as it is stored; floating-point images are not read."""
 
 _SAMPLES = {
     "MONOCHROME1": 1,
@@ -77,8 +82,8 @@ class Facts(Record):
     annotation: Annotation
     rows: Annotated[int, Field(ge=1, le=65_535)]
     columns: Annotated[int, Field(ge=1, le=65_535)]
-    frames: Annotated[int, Field(ge=1)]
-    bits: Annotated[int, Field(ge=1, le=16)]
+    frames: Annotated[int, Field(ge=1, le=MAX_FRAMES)]
+    bits: Annotated[int, Field(ge=1, le=32)]
     traits: Traits
 
 
@@ -108,10 +113,7 @@ def inspect_file(content: bytes) -> Facts | Fault:
         facts = _facts(instance)
         _check_coding(instance)
         stage = Reason.UNDECODABLE
-        stored = pixel_array(instance)
-        _check_decoded(instance, stored)
-        stage = Reason.BAD_DISPLAY
-        show(instance, stored)
+        _check_frames(instance)
     except _Unusable as outcome:
         return outcome.fault
     except InvalidDicomError:
@@ -137,6 +139,8 @@ def _check_identity(instance: Dataset) -> None:
 
 def _check_geometry(instance: Dataset) -> None:
     """Pass when what the header says of the pixels is possible, and no more than is read here."""
+    if "FloatPixelData" in instance or "DoubleFloatPixelData" in instance:
+        raise _Unusable(Reason.NO_DECODER, "floating-point pixels")
     if "PixelData" not in instance:
         raise _Unusable(Reason.NO_PIXELS)
     rows, columns = _number(instance, "Rows"), _number(instance, "Columns")
@@ -145,10 +149,11 @@ def _check_geometry(instance: Dataset) -> None:
         raise _Unusable(Reason.BAD_GEOMETRY, f"{rows} x {columns} px")
     if not 1 <= stored <= allocated or _number(instance, "HighBit") != stored - 1:
         raise _Unusable(Reason.BAD_GEOMETRY, f"{stored} bits stored in {allocated}")
-    if instance.get("NumberOfFrames", 1) not in {None, 1}:
-        raise _Unusable(Reason.MULTI_FRAME, f"{_number(instance, 'NumberOfFrames')} frames")
-    if rows * columns > MAX_PIXELS:
-        raise _Unusable(Reason.IMAGE_TOO_LARGE, f"{rows} x {columns} px")
+    frames = _frames(instance)
+    if not 1 <= frames <= MAX_FRAMES:
+        raise _Unusable(Reason.TOO_MANY_FRAMES, f"{frames} frames")
+    if rows * columns > MAX_PIXELS or frames * rows * columns > MAX_VOXELS:
+        raise _Unusable(Reason.IMAGE_TOO_LARGE, f"{frames} x {rows} x {columns} px")
 
 
 def _check_coding(instance: Dataset) -> None:
@@ -158,7 +163,7 @@ def _check_coding(instance: Dataset) -> None:
         _text(instance, "PhotometricInterpretation"),
     )
     allocated, samples = _number(instance, "BitsAllocated"), _number(instance, "SamplesPerPixel")
-    if syntax not in AllTransferSyntaxes or not _has_decoder(syntax):
+    if not is_read(str(syntax)):
         raise _Unusable(Reason.NO_DECODER)
     if allocated not in _BITS_ALLOCATED or model not in _SAMPLES:
         raise _Unusable(Reason.NO_DECODER, f"{allocated} bits, {samples} samples")
@@ -166,7 +171,8 @@ def _check_coding(instance: Dataset) -> None:
         raise _Unusable(Reason.BAD_GEOMETRY, f"{samples} samples in a pixel")
     if syntax.is_encapsulated:
         return
-    size = instance.Rows * instance.Columns * samples * allocated // 8
+    pixels = instance.Rows * instance.Columns * samples * _frames(instance)
+    size = (pixels * allocated + 7) // 8  # bitmaps run on from frame to frame (PS3.5 §8.1.1)
     expected = size * 2 // 3 if model == "YBR_FULL_422" else size
     found = len(instance.PixelData or b"")
     if found < expected:
@@ -175,14 +181,27 @@ def _check_coding(instance: Dataset) -> None:
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{found} bytes for {expected}")
 
 
-def _has_decoder(syntax: UID) -> bool:
+def _check_frames(instance: Dataset) -> None:
+    """Pass when every frame decodes to what the header declares, and can be shown."""
+    decoded = 0
+    for stored in iter_frames(instance):
+        _check_decoded(instance, stored)
+        _check_shown(header_of(instance, decoded), stored)
+        decoded += 1
+    if decoded != _frames(instance):
+        raise _Unusable(Reason.PIXELS_DISAGREE, f"{decoded} frames decoded")
+
+
+def _check_shown(header: Dataset, stored: Stored) -> None:
     try:
-        return get_decoder(syntax).is_available
-    except NotImplementedError:
-        return False
+        show(header, _sample(stored))
+    except MemoryError:
+        raise
+    except Exception as cause:  # whatever a hostile table or window raises is the file's
+        raise _Unusable(Reason.BAD_DISPLAY) from cause
 
 
-def _check_decoded(instance: Dataset, stored: NDArray[np.generic]) -> None:
+def _check_decoded(instance: Dataset, stored: Stored) -> None:
     """Pass when the decoded array has the size and the bits that the header declares."""
     rows, columns = stored.shape[:2]
     if (rows, columns) != (instance.Rows, instance.Columns) or stored.ndim > 3:
@@ -191,6 +210,17 @@ def _check_decoded(instance: Dataset, stored: NDArray[np.generic]) -> None:
     limit = 2 ** (instance.BitsStored - int(signed))
     if int(stored.max()) >= limit or int(stored.min()) < (-limit if signed else 0):
         raise _Unusable(Reason.PIXELS_DISAGREE, f"more than {instance.BitsStored} bits used")
+
+
+def _sample(stored: Stored) -> Stored:
+    """A few of a frame's values with the least and the greatest, as a picture of one row.
+
+    A value is shown by itself alone, so what cannot be shown fails here as it would whole.
+    """
+    if stored.ndim == 3:
+        return stored[:1, :_SAMPLED]
+    few = stored[::_SAMPLED, ::_SAMPLED].ravel()
+    return np.concatenate((few, [stored.min(), stored.max()])).astype(stored.dtype)[None]
 
 
 def _facts(instance: Dataset) -> Facts:
@@ -205,10 +235,15 @@ def _facts(instance: Dataset) -> Facts:
         annotation=_ANNOTATIONS.get(_text(instance, "BurnedInAnnotation"), Annotation.UNKNOWN),
         rows=_number(instance, "Rows"),
         columns=_number(instance, "Columns"),
-        frames=int(instance.get("NumberOfFrames") or 1),
+        frames=_frames(instance),
         bits=_number(instance, "BitsStored"),
         traits=read_traits(instance),
     )
+
+
+def _frames(instance: Dataset) -> int:
+    """NumberOfFrames; 1 where there is none, or it is empty."""
+    return _number(instance, "NumberOfFrames") if instance.get("NumberOfFrames") is not None else 1
 
 
 def _group_uid(instance: Dataset, keyword: str) -> str:

@@ -69,7 +69,7 @@ SPOILED = {
     "no-patient": Reason.NO_PATIENT,
     "wrong-modality": Reason.MODALITY_CONFLICT,
     "lying-syntax": Reason.UNDECODABLE,
-    "frame-bomb": Reason.MULTI_FRAME,
+    "frame-bomb": Reason.TOO_MANY_FRAMES,
 }
 
 
