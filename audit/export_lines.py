@@ -1,7 +1,7 @@
 """Exports as lines: ndjson and csv, written and read by the same rules on both sides.
 
-The one rule: the same entries, selection and checkpoint always give the same bytes, so that an
-export can be checked by making it again. Every export begins with its manifest and ends with its
+The one rule: the same entries and manifest always give the same bytes, so that an export can be
+checked by making it again. Every export begins with its manifest and ends with its
 count; what was cut off shows. It knows no database and no HTTP.
 """
 
@@ -78,6 +78,9 @@ class Manifest:
     selection: Selection
     checkpoint: str
     """The signed note under which it was taken, with its cosignatures."""
+    salt: str
+    """64 random hex digits. The digest of an export is on the record; without them, whoever guessed
+    a filter that fits nothing could make the file and compare."""
 
     @property
     def size(self) -> int:
@@ -95,6 +98,7 @@ class Manifest:
             "format": str(self.format),
             "filter": self.selection.to_json(),
             "checkpoint": self.checkpoint,
+            "salt": self.salt,
             "size": self.size,
         }
 
@@ -110,6 +114,7 @@ class Manifest:
                 Format(value["format"]),
                 Selection.from_json(value["filter"]),
                 str(value["checkpoint"]),
+                str(value["salt"]),
             )
             is_whole = value == manifest.to_json()
         except (AuditError, LookupError, TypeError, ValueError) as cause:

@@ -47,7 +47,8 @@ _HEADERS = {
 
 _DESCRIPTION = """
 What auditors may ask of a consortium's log, and prove. Read only; **every call is itself recorded**
-in the log before it is answered, and the answer's header `Wardround-Recorded-As` names that entry.
+in the log before it is answered, and the answer's header `Wardround-Recorded-As` names that entry
+and `Wardround-Salt` opens, for whoever holds it, what the entry seals of the parameters.
 Each answer names the signed checkpoint it stands under and the index of every entry it rests on;
 `/v1/events/{index}/proof` proves each of them offline.
 """

@@ -4,7 +4,7 @@ It has no rules of its own.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg_pool import ConnectionPool
 
@@ -35,3 +35,6 @@ class Desk:
     consortium: bytes
     """The consortium file, which goes with exports."""
     clock_us: Callable[[], int]
+    random: Callable[[int], bytes] = field(repr=False)
+    seal_key: bytes = field(repr=False)
+    """Under which what callers ask is sealed on the record."""

@@ -16,6 +16,7 @@ import psycopg
 
 from audit import store
 from audit.canonical import canonical_json
+from audit.commitment import SALT_BYTES
 from audit.desk import search
 from audit.desk.desk import Desk
 from audit.desk.fhir import Placed, audit_event
@@ -79,12 +80,10 @@ class Exported:
         }
 
     def on_record(self) -> dict[str, Any]:
-        """What the log is told about it: the filter only by its digest."""
-        chosen = canonical_json(self.manifest.selection.to_json())
+        """What the log is told about it; the filter is sealed with the call's parameters."""
         return {
             "content_digest": f"sha256:{self.digest.hex()}",
             "count": self.count,
-            "filter_digest": f"sha256:{hashlib.sha256(chosen).hexdigest()}",
             "format": str(self.manifest.format),
             "size": self.manifest.size,
         }
@@ -102,7 +101,8 @@ def write_export(desk: Desk, kind: Format, selection: Selection, *, folder: Path
         raise BadQuestionError("evidence is always of the whole log; leave the filter out")
     path = folder / "export"
     with _one_of_few(), desk.pool.connection() as connection, snapshot(connection):
-        manifest = Manifest(kind, selection, _checkpoint(desk, connection))
+        salt = desk.random(SALT_BYTES).hex()
+        manifest = Manifest(kind, selection, _checkpoint(desk, connection), salt)
         count = _write(desk, connection, path=path, manifest=manifest)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()

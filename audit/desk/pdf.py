@@ -116,6 +116,7 @@ def _summary(
     if rows:
         times = [entry.time_us for _, entry in rows]
         yield "Recorded from", f"{time_text(min(times))} to {time_text(max(times))}"
+    yield "Salt", manifest.salt
     yield "Checkpoint", f"{checkpoint.size} entries, root {checkpoint.root.hex()}"
     yield (
         "Cosigned by",

@@ -20,7 +20,8 @@ from psycopg_pool import PoolTimeout
 from audit.desk.callers import Caller, NotAdmittedError, Refused
 from audit.desk.desk import Desk
 from audit.desk.problems import BadQuestionError, answer_to
-from audit.desk.statements import Call, access_refused, call_made, digest_parameters
+from audit.desk.seals import Seal, spell_parameters
+from audit.desk.statements import Call, access_refused, call_made
 from audit.desk.turned_away import TurnedAway
 from audit.errors import AuditError
 from audit.refusal import LogUnavailableError
@@ -36,6 +37,9 @@ MAX_BODY_BYTES = 2**20
 RECORDED_AS = b"wardround-recorded-as"
 """Header with the event id of the entry that records a call."""
 
+SALT = b"wardround-salt"
+"""Header with the salt, in hex, that opens what that entry says of the parameters."""
+
 _log = structlog.get_logger("audit.desk")
 
 
@@ -44,6 +48,7 @@ class _Conversation:
     """One call while it is being answered."""
 
     scope: Message
+    seal: Seal
     caller: Caller | None = None
     refused: Refused | None = None
     body: "hashlib._Hash" = field(default_factory=hashlib.sha256)
@@ -65,7 +70,8 @@ class _Conversation:
         content = self.body.digest() if self.size_bytes else b""
         return Call(
             f"{self.scope['method']} {route}",
-            digest_parameters(path, query, content),
+            self.seal.close(spell_parameters(path, query, content)),
+            self.seal.nonce,
             status,
             exported=self.scope["state"].get("exported", {}),
         )
@@ -86,7 +92,8 @@ class Recording:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
-        conversation = _Conversation(scope)
+        seal = Seal.draw(self._desk.seal_key, self._desk.random)
+        conversation = _Conversation(scope, seal)
         recorded_send = self._recorded(conversation, send)
         try:
             caller = await anyio.to_thread.run_sync(self._recognise, conversation)
@@ -118,7 +125,7 @@ class Recording:
                 return
             if message["type"] == "http.response.start":
                 try:
-                    event_id = await anyio.to_thread.run_sync(
+                    headers = await anyio.to_thread.run_sync(
                         self._record, conversation, int(message["status"])
                     )
                 except (psycopg.Error, PoolTimeout, AuditError) as fault:
@@ -130,23 +137,24 @@ class Recording:
                     await answer_to(away)(conversation.scope, _nothing, send)
                     return
                 conversation.has_answered = True
-                if event_id:
-                    message["headers"] = [*message["headers"], (RECORDED_AS, event_id.encode())]
+                message["headers"] = [*message["headers"], *headers]
             await send(message)
 
         return recorded
 
-    def _record(self, conversation: _Conversation, status: int) -> str:
-        """Commit the entry about a call; its event id, empty where none was due."""
+    def _record(self, conversation: _Conversation, status: int) -> list[tuple[bytes, bytes]]:
+        """Commit the entry about a call, where one is due; the headers that tell of it."""
         call, caller = conversation.call(status), conversation.caller
         if caller is not None and status != 403:
-            return self._desk.recorder.note(call_made(call, caller)).event_id
+            event_id = self._desk.recorder.note(call_made(call, caller)).event_id
+            salt = conversation.seal.salt.hex()
+            return [(RECORDED_AS, event_id.encode()), (SALT, salt.encode())]
         refused = conversation.refused or Refused.WRONG_ROLE
         count = self._turned_away.count(caller.id if caller else conversation.source)
         if not count:
-            return ""
+            return []
         statement = access_refused(call, refused, caller=caller, count=count)
-        return self._desk.recorder.note(statement).event_id
+        return [(RECORDED_AS, self._desk.recorder.note(statement).event_id.encode())]
 
 
 def _measured(conversation: _Conversation, receive: Receive) -> Receive:

@@ -45,7 +45,7 @@ _PATIENCE_S = 60
 """For one statement: a question that takes longer must not keep others waiting for ever."""
 
 _GRACE_S = 3
-_PSEUDONYM_KEY_BYTES = 32
+_KEY_BYTES = 32
 
 _log = structlog.get_logger("audit.desk")
 
@@ -113,7 +113,8 @@ def open_desk(settings: DeskSettings, pool: ConnectionPool) -> Desk:
     consortium = read_text(settings.consortium, "consortium").encode()
     trust = Trust.parse(consortium)
     oidc = settings.desk.oidc
-    provider = IdentityProvider(oidc, pseudonym_key(settings.audit.state)) if oidc else None
+    state = settings.audit.state
+    provider = IdentityProvider(oidc, secret_key(state, "pseudonym")) if oidc else None
     outbox = Outbox(_event_signer(settings, trust), now_us, secrets.token_bytes, trust.log.name)
     recorder = Recorder(pool.connection, outbox)
     policy = RetentionPolicy.read(settings.desk.retention or SHIPPED)
@@ -127,6 +128,8 @@ def open_desk(settings: DeskSettings, pool: ConnectionPool) -> Desk:
         parties=parties_of(consortium),
         consortium=consortium,
         clock_us=now_us,
+        random=secrets.token_bytes,
+        seal_key=secret_key(state, "seal"),
     )
 
 
@@ -135,13 +138,13 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def pseudonym_key(state: Path) -> bytes:
-    """The key by which people become pseudonyms; made where it is missing.
+def secret_key(state: Path, name: str) -> bytes:
+    """The desk's own key of this name, 32 bytes; made where it is missing.
 
     Raises:
         SettingsError: it cannot be written or read.
     """
-    path = state / "pseudonym.key"
+    path = state / f"{name}.key"
     try:
         state.mkdir(parents=True, exist_ok=True)
         try:
@@ -149,16 +152,16 @@ def pseudonym_key(state: Path) -> bytes:
         except FileExistsError:
             key = path.read_bytes()
         else:
-            key = secrets.token_bytes(_PSEUDONYM_KEY_BYTES)
+            key = secrets.token_bytes(_KEY_BYTES)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(key)
                 file.flush()
                 os.fsync(file.fileno())
     except OSError as cause:
         raise SettingsError(f"audit.state: {path} cannot be had: {cause.strerror}") from cause
-    if len(key) != _PSEUDONYM_KEY_BYTES:
+    if len(key) != _KEY_BYTES:
         raise SettingsError(
-            f"{path} has {len(key)} bytes, expected {_PSEUDONYM_KEY_BYTES}: bring the true one back"
+            f"{path} has {len(key)} bytes, expected {_KEY_BYTES}: bring the true one back"
         )
     return key
 

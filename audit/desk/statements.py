@@ -1,15 +1,13 @@
 """Statements: what the desk puts on the record about those who use it.
 
-The one rule: no statement holds what was asked for in words, only a digest of it: whoever types a
-name into a search must not write it into a log that forgets nothing.
+The one rule: no statement holds what was asked for in words, only a salted commitment to it:
+whoever types a name into a search must not write it into a log that forgets nothing.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.canonical import canonical_json
 from audit.desk.callers import Caller, Refused
 from audit.entry import Actor, Compliance, Outcome
 
@@ -40,31 +38,19 @@ class Call:
     route: str
     """Method and path template, e.g. `GET /v1/runs/{run_id}/timeline`."""
     parameters: str
-    """`digest_parameters` of what was asked."""
+    """Commitment to what was asked (`seals`)."""
+    nonce: str
+    """Of the seal."""
     status: int
     exported: Mapping[str, Any] = field(default_factory=dict)
     """What left as a file, where something did: its digest, format, count and checkpoint's size."""
-
-
-def digest_parameters(
-    path: Mapping[str, str], query: Sequence[tuple[str, str]], content: bytes = b""
-) -> str:
-    """`sha256:` and the digest of a call's parameters in canonical form.
-
-    Whoever says what they asked can show that it was that; nobody can read it out of the log.
-    """
-    value = {
-        "content": hashlib.sha256(content).hexdigest() if content else None,
-        "path": [list(pair) for pair in sorted(path.items())],
-        "query": [list(pair) for pair in sorted(query)],
-    }
-    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 def call_made(call: Call, caller: Caller) -> DeskEvent:
     """Somebody asked and was answered."""
     body = {
         **call.exported,
+        "nonce": call.nonce,
         "parameters": call.parameters,
         "route": call.route,
         "status": call.status,

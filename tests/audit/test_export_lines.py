@@ -31,6 +31,7 @@ from audit.selection import Selection
 
 PARTIES = Consortium()
 NOTE = whole_story().note()
+SALT = "5a" * 32
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), TEXTS),
@@ -67,7 +68,7 @@ def lines_of(content: bytes) -> list[bytes]:
 @given(st.lists(SAID, max_size=4), SELECTIONS)
 @settings(max_examples=60)
 def test_ndjson_gives_back_the_exact_entries(said, selection):
-    rows, manifest = rows_of(said), Manifest(Format.NDJSON, selection, NOTE)
+    rows, manifest = rows_of(said), Manifest(Format.NDJSON, selection, NOTE, SALT)
     content = b"".join(LINES[Format.NDJSON].export(manifest, rows))
     lines = lines_of(content)
     assert read_ndjson(content) == (manifest, rows)
@@ -78,7 +79,7 @@ def test_ndjson_gives_back_the_exact_entries(said, selection):
 @given(st.lists(SAID, max_size=4), SELECTIONS)
 @settings(max_examples=60)
 def test_csv_gives_back_the_exact_entries_and_no_cell_is_a_formula(said, selection):
-    rows, manifest = rows_of(said), Manifest(Format.CSV, selection, NOTE)
+    rows, manifest = rows_of(said), Manifest(Format.CSV, selection, NOTE, SALT)
     content = b"".join(LINES[Format.CSV].export(manifest, rows))
     found = list(records(lines_of(content)))
     assert b"".join(found) == content
@@ -103,7 +104,7 @@ LONG = b'"' + b"x" * 140_000 + b'"'
 @pytest.mark.parametrize("record", [LONG, b'"entry","' + LONG, b'"a\r"b"\rc', b"\0,1", b'"\r\n'])
 def test_a_record_that_no_csv_reader_takes_names_no_index(record):
     assert index_of(record, Format.CSV) is None
-    header = b"".join(LINES[Format.CSV].export(Manifest(Format.CSV, Selection(), NOTE), []))
+    header = b"".join(LINES[Format.CSV].export(Manifest(Format.CSV, Selection(), NOTE, SALT), []))
     with pytest.raises(EvidenceError):
         manifest_of(header.splitlines(keepends=True)[0], record)
 

@@ -31,7 +31,7 @@ from audit.desk.pages.rendering import Rendering, visible
 from audit.desk.pages.sessions import IDLE_US, LONGEST_US
 from audit.desk.recorder import Recorder
 from audit.desk.routes import pages
-from audit.desk.statements import digest_parameters
+from audit.desk.seals import Seal, spell_parameters
 from audit.outbox import Outbox
 from protocol.event import Event
 
@@ -150,7 +150,8 @@ def test_the_key_reaches_neither_the_record_nor_a_page(opened):
     visitor.sign_in(key)
     opened.settle()
     asked = opened.get("/v1/events", type="audit.query")["entries"][0]["entry"]["body"]
-    assert asked["parameters"] == digest_parameters({}, [])
+    seal = Seal.named(opened.desk.seal_key, asked["nonce"])
+    assert asked["parameters"] == seal.close(spell_parameters({}, []))
     assert key.partition(".")[2] not in visitor.page("/")
 
 
@@ -315,7 +316,9 @@ def test_an_export_by_form_is_the_apis_and_its_digest_is_on_the_page(opened, vis
     assert hashlib.sha256(answer.content).hexdigest() in visitor.page("/exports")
     found = opened.get("/v1/events", type="audit.export")["entries"][0]["entry"]["body"]
     asked = json.dumps({"format": "evidence", "run_id": " ", "type": ""}).encode()
-    assert found["parameters"] == digest_parameters({}, [], hashlib.sha256(asked).digest())
+    seal = Seal.named(opened.desk.seal_key, found["nonce"])
+    typed = spell_parameters({}, [], hashlib.sha256(asked).digest())
+    assert found["parameters"] == seal.close(typed)
 
 
 def test_a_form_that_asks_what_cannot_be_asked_is_told_so(visitor):

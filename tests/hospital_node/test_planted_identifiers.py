@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,11 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit import errors as audit_errors
+from audit.commitment import Opening
+from audit.desk import records_statements as records
 from audit.desk import statements as desk
-from audit.desk.callers import Refused
+from audit.desk.callers import Caller, Refused, Role, Via
+from audit.desk.records_store import Matter, Proposal, Scope, Why
+from audit.desk.seals import Seal, spell_parameters
 from audit.entry import Entry, Place, sign_entry
 from audit.ids import uuid7
 from audit.note import Signer
+from audit.payload import Payload
 from hospital_node.actors import person
 from hospital_node.imaging.dataset import ImageRef, Patient, commit, commit_read
 from hospital_node.imaging.deidentify import instance_digest, pseudonym
@@ -38,6 +44,8 @@ from protocol.events import Kind
 from services.coordinator import intake
 
 SIGNER = Signer("north/amber", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+
+ID = "0199c82c-c000-7202-8202-020202020202"
 
 NAMES = (
     "Müller^Anna^Maria^^",
@@ -191,7 +199,40 @@ def test_what_stands_for_a_person_or_an_image_is_keyed(identifier: str) -> None:
 @given(identifiers)
 @settings(max_examples=50, deadline=None)
 def test_what_an_auditor_typed_is_on_the_record_in_no_words(identifier: str) -> None:
-    asked = desk.digest_parameters({"run_id": identifier}, [("q", identifier)], identifier.encode())
-    call = desk.Call("GET /v1/runs/{run_id}/timeline", asked, 403)
+    typed = spell_parameters({"run_id": identifier}, [("q", identifier)], identifier.encode())
+    seal, again = (Seal.draw(b"k" * 32, random) for random in (bytes, lambda n: b"r" * n))
+    call = desk.Call(
+        "GET /v1/runs/{run_id}/timeline", seal.close(typed), seal.nonce, HTTPStatus.FORBIDDEN
+    )
+    caller = Caller("key.1", "Authority", Role.AUDITOR, Via.KEY)
+    made = signed(desk.call_made(call, caller))
+    assert_absent(identifier, made)
+    assert seal.salt.hex().encode() not in made
+    for content in (typed, identifier.encode()):
+        assert hashlib.sha256(content).hexdigest().encode() not in made
+    assert again.close(typed) != seal.close(typed), "who asks the same sees no more"
     refused = desk.access_refused(call, next(iter(Refused)), caller=None, count=1)
     assert_absent(identifier, signed(refused))
+
+
+@given(identifiers)
+@settings(max_examples=50, deadline=None)
+def test_no_reference_of_a_records_officer_and_no_payload_is_on_the_record(identifier: str) -> None:
+    opening = Opening(b"s" * 32, identifier.encode())
+    officer = Caller("key.1", "Authority", Role.RECORDS_OFFICER, Via.KEY)
+    why, scope = Why("litigation", identifier), Scope(commitments=(opening.commitment,))
+    kept = Payload(opening.commitment, ID, "north/amber", "t", None, None, 0, "default", "a/b", 0)
+    said = [
+        records.hold_set(ID, scope, why, officer=officer),
+        records.payload_read(kept, officer, purpose="legal"),
+    ]
+    for matter in Matter:
+        one = (opening.commitment,)
+        proposal = Proposal(ID, matter, None, one, why, "key.2", 0, ID)
+        said += [
+            records.proposed(proposal, officer, legal_basis=None),
+            records.confirmed(proposal, officer, legal_basis=None),
+            records.withdrawn(proposal, officer),
+        ]
+    for statement in said:
+        assert_absent(identifier, signed(statement))
