@@ -18,6 +18,7 @@ from psycopg_pool import ConnectionPool
 
 from audit import store
 from audit.entry import Entry
+from audit.oddities import note_oddities
 from audit.selection import members_of, models_of
 from audit.watermarks import Mark, Watermarks
 
@@ -86,6 +87,7 @@ def project(connection: psycopg.Connection, organisations: Mapping[str, str]) ->
             copy.set_types(_TYPES)
             for index, content in enumerate(found, start):
                 copy.write_row(_row(index, Entry.parse(content), organisations))
+        note_oddities(connection, start=start, end=start + len(found))
     return start + len(found)
 
 
@@ -96,7 +98,7 @@ def project_again(connection: psycopg.Connection, organisations: Mapping[str, st
     """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        connection.execute("TRUNCATE audit_event")
+        connection.execute("TRUNCATE audit_event, audit_oddity")
     return project_all(connection, organisations)
 
 

@@ -5,7 +5,8 @@ opening without an end, a fork somebody holds, somebody turned away, somebody ov
 round or a charge was allowed is for `python -m audit verify`, which needs nobody's word.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
@@ -14,10 +15,9 @@ from audit.checkpoint import Checkpoint
 from audit.desk import search
 from audit.desk.search import Connection, Search
 from audit.desk.shapes import Answer, Index, Shape
+from audit.desk.statements import ACCESS_REFUSED
 from audit.note import Note
-
-LATE_US = 3_600_000_000
-"""An entry dated an hour before one that stands before it came late: an outbox waits seconds."""
+from audit.oddities import Oddity
 
 SHOWN = 200
 """Findings of one kind in one answer; the first ones, since the cause is usually there."""
@@ -53,8 +53,10 @@ def findings(connection: Connection, *, now_us: int) -> dict[str, Any]:
     """Everything that asks for attention, kind by kind, the gravest first."""
     kinds: tuple[Callable[[Connection], Iterator[FindingShape]], ...] = (
         _forks,
+        _unsearched,
         _gaps,
         _anomalies,
+        _refused_access,
         lambda connection: _unanswered(connection, now_us),
         _late,
         _clocks,
@@ -95,92 +97,99 @@ def _of_log(explanation: str) -> FindingShape:
     )
 
 
-def _gaps(connection: Connection) -> Iterator[FindingShape]:
-    """Numbers of a producer that are missing, between the entries that stand around them."""
+def _unsearched(connection: Connection) -> Iterator[FindingShape]:
+    """Entries that somebody took out of what is searched; the log itself still has them."""
+    row = connection.execute("SELECT coalesce(max(idx) + 1, 0) - count(*) FROM audit_event")
+    (missing,) = row.fetchone() or (0,)
+    if not missing:
+        return
     rows = connection.execute(
         """
-        WITH broken AS (
-            SELECT producer FROM audit_event
-            GROUP BY producer HAVING count(*) <> max(seq) + 1 OR min(seq) <> 0
-        ), numbered AS (
-            SELECT producer, idx, seq, lag(seq, 1, -1) OVER chain AS last, lag(idx) OVER chain AS at
-            FROM audit_event JOIN broken USING (producer)
-            WINDOW chain AS (PARTITION BY producer ORDER BY seq)
-        )
-        SELECT producer, last, seq, at, idx
-        FROM numbered
-        WHERE seq <> last + 1
-        ORDER BY idx
+        SELECT idx
+        FROM generate_series(0, (SELECT max(idx) FROM audit_event)) AS every (idx)
+        WHERE NOT EXISTS (SELECT FROM audit_event WHERE audit_event.idx = every.idx)
         LIMIT %s
         """,
-        [SHOWN + 1],
+        [SHOWN],
     )
-    for producer, last, seq, before, index in rows:
-        yield FindingShape(
-            kind="gap",
-            gravity="fault",
-            explanation=f"{seq - last - 1} entries are missing between numbers {last} and {seq}",
-            producer=producer,
-            time_us=None,
-            entries=tuple(at for at in (before, index) if at is not None),
+    yield FindingShape(
+        kind="gap",
+        gravity="fault",
+        explanation=f"{missing} entries were taken out of what is searched; the log has them, and "
+        "`wardround audit project --again` finds them",
+        producer=None,
+        time_us=None,
+        entries=tuple(sorted(index for (index,) in rows)),
+    )
+
+
+def _gaps(connection: Connection) -> Iterator[FindingShape]:
+    """Numbers of a producer that are missing between two of its entries, or come twice."""
+    for odd in _odd(connection, Oddity.GAP):
+        between = f"between entries {odd.last_index} and {odd.index}"
+        if odd.last_index is None:
+            between = f"before entry {odd.index}"
+        yield odd.finding(
+            "fault",
+            f"{odd.amount} entries are missing {between}"
+            if odd.amount > 0
+            else f"the numbers start again {between}",
         )
 
 
 def _late(connection: Connection) -> Iterator[FindingShape]:
-    rows = connection.execute(
-        """
-        SELECT idx, producer, time_us, latest - time_us
-        FROM (
-            SELECT idx, producer, time_us, max(time_us) OVER (ORDER BY idx) AS latest
-            FROM audit_event
-        ) AS dated
-        WHERE latest - time_us > %s
-        ORDER BY idx
-        LIMIT %s
-        """,
-        [LATE_US, SHOWN + 1],
-    )
-    for index, producer, time_us, late_us in rows:
-        yield FindingShape(
-            kind="late",
-            gravity="remark",
-            explanation=f"dated {late_us // 1_000_000} s before an entry that stands before it",
-            producer=producer,
-            time_us=time_us,
-            entries=(index,),
+    for odd in _odd(connection, Oddity.LATE):
+        yield odd.finding(
+            "remark", f"dated {odd.amount // 1_000_000} s before an entry that stands before it"
         )
 
 
 def _clocks(connection: Connection) -> Iterator[FindingShape]:
     """Producers whose own clock stepped back between two of their entries."""
-    rows = connection.execute(
-        """
-        SELECT idx, at, producer, time_us, last - time_us
-        FROM (
-            SELECT idx, producer, time_us,
-                lag(time_us) OVER chain AS last, lag(idx) OVER chain AS at
-            FROM audit_event
-            WINDOW chain AS (PARTITION BY producer ORDER BY idx)
-        ) AS dated
-        WHERE time_us < last
-        ORDER BY idx
-        LIMIT %s
-        """,
-        [SHOWN + 1],
-    )
-    for index, before, producer, time_us, back_us in rows:
-        yield FindingShape(
-            kind="clock",
-            gravity="remark",
-            explanation=f"the producer's clock stepped back by {back_us // 1000} ms",
-            producer=producer,
-            time_us=time_us,
-            entries=(before, index),
+    for odd in _odd(connection, Oddity.CLOCK):
+        yield odd.finding("remark", f"the producer's clock stepped back by {odd.amount // 1000} ms")
+
+
+@dataclass(frozen=True, slots=True)
+class _Odd:
+    """What was odd about an entry when it was projected."""
+
+    kind: Oddity
+    index: int
+    producer: str
+    time_us: int
+    last_index: int | None
+    amount: int
+
+    def finding(self, gravity: Gravity, explanation: str) -> FindingShape:
+        last = () if self.last_index is None else (self.last_index,)
+        return FindingShape(
+            kind=self.kind.value,
+            gravity=gravity,
+            explanation=explanation,
+            producer=self.producer,
+            time_us=self.time_us,
+            entries=(*last, self.index),
         )
 
 
+def _odd(connection: Connection, kind: Oddity) -> Iterator[_Odd]:
+    rows = connection.execute(
+        """
+        SELECT idx, producer, time_us, last_idx, amount
+        FROM audit_oddity
+        WHERE kind = %s
+        ORDER BY idx
+        LIMIT %s
+        """,
+        [kind, SHOWN + 1],
+    )
+    for row in rows:
+        yield _Odd(kind, *row)
+
+
 _ANOMALIES: dict[str, tuple[Kind, Gravity]] = {
-    "anomaly.access_refused": ("refused-access", "remark"),
+    ACCESS_REFUSED: ("refused-access", "remark"),
     "anomaly.clock_skew": ("clock", "remark"),
     "anomaly.fork_seen": ("fork", "fault"),
     "anomaly.receipt_overdue": ("overdue-receipt", "fault"),
@@ -188,8 +197,23 @@ _ANOMALIES: dict[str, tuple[Kind, Gravity]] = {
 
 
 def _anomalies(connection: Connection) -> Iterator[FindingShape]:
-    """What parties themselves reported as out of order."""
-    for fact in search.facts(connection, Search(type="anomaly.")):
+    """What parties themselves reported as out of order, but for whom the desk turned away.
+
+    Those are found apart: whoever knocks at the desk often enough must not push a
+    fork off the page.
+    """
+    known = tuple(t for t in search.types(connection, "anomaly.") if t != ACCESS_REFUSED)
+    if known:
+        yield from _reported(search.facts(connection, Search(), known, limit=SHOWN + 1))
+
+
+def _refused_access(connection: Connection) -> Iterator[FindingShape]:
+    wanted = Search(type=ACCESS_REFUSED)
+    yield from _reported(search.facts(connection, wanted, limit=SHOWN + 1))
+
+
+def _reported(facts: Iterable[search.Fact]) -> Iterator[FindingShape]:
+    for fact in facts:
         kind, gravity = _ANOMALIES.get(fact.type, ("anomaly", "fault"))
         reason = fact.text("reason")
         yield FindingShape(
@@ -203,7 +227,8 @@ def _anomalies(connection: Connection) -> Iterator[FindingShape]:
 
 
 def _overrides(connection: Connection) -> Iterator[FindingShape]:
-    for fact in search.facts(connection, Search(), ("oversight.override",)):
+    wanted = Search(type="oversight.override")
+    for fact in search.facts(connection, wanted, limit=SHOWN + 1):
         yield FindingShape(
             kind="override",
             gravity="remark",
@@ -219,21 +244,23 @@ def _unanswered(connection: Connection, now_us: int) -> Iterator[FindingShape]:
     """Rounds whose deadline has passed without a closing or an end of their run."""
     rows = connection.execute(
         """
+        WITH ended_round AS MATERIALIZED (
+            SELECT DISTINCT run_id, round FROM audit_event
+            WHERE type IN ('round.closed', 'round.abandoned')
+        ), ended_run AS MATERIALIZED (
+            SELECT DISTINCT run_id FROM audit_event
+            WHERE type IN ('run.completed', 'run.halted')
+        )
         SELECT opened.idx, opened.run_id, opened.round, opened.producer, opened.time_us
         FROM audit_event opened
         WHERE opened.type = 'round.opened'
             AND jsonb_typeof(opened.facts -> 'deadline_us') = 'number'
             AND (opened.facts ->> 'deadline_us')::numeric < %s
             AND NOT EXISTS (
-                SELECT FROM audit_event ended
-                WHERE ended.run_id = opened.run_id AND ended.round = opened.round
-                    AND ended.type IN ('round.closed', 'round.abandoned')
+                SELECT FROM ended_round
+                WHERE ended_round.run_id = opened.run_id AND ended_round.round = opened.round
             )
-            AND NOT EXISTS (
-                SELECT FROM audit_event ended
-                WHERE ended.run_id = opened.run_id
-                    AND ended.type IN ('run.completed', 'run.halted')
-            )
+            AND NOT EXISTS (SELECT FROM ended_run WHERE ended_run.run_id = opened.run_id)
         ORDER BY opened.idx
         LIMIT %s
         """,

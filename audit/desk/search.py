@@ -165,8 +165,17 @@ def each(connection: Connection, wanted: Search, *, size: int) -> Iterator[tuple
             yield index, Entry.parse(content)
 
 
-def facts(connection: Connection, wanted: Search, types: tuple[str, ...] = ()) -> list[Fact]:
-    """What every entry says that `wanted` describes, of these types where some are given."""
+def facts(
+    connection: Connection,
+    wanted: Search,
+    types: tuple[str, ...] = (),
+    *,
+    limit: int | None = None,
+) -> list[Fact]:
+    """What every entry says that `wanted` describes, of these types where some are given.
+
+    Where there is a limit, the first so many.
+    """
     condition, values = _condition(wanted)
     query = sql.SQL(
         """
@@ -175,10 +184,29 @@ def facts(connection: Connection, wanted: Search, types: tuple[str, ...] = ()) -
         FROM audit_event e
         WHERE {condition} AND (cardinality(%(types)s::text[]) = 0 OR type = ANY(%(types)s))
         ORDER BY e.idx
+        LIMIT %(limit)s
         """
     ).format(condition=condition)
-    rows = connection.execute(query, {**values, "types": list(types)})
+    rows = connection.execute(query, {**values, "types": list(types), "limit": limit})
     return [Fact(*row) for row in rows]
+
+
+def types(connection: Connection, beginning: str) -> tuple[str, ...]:
+    """The types with this beginning that the log has entries of, by one step of the index each."""
+    rows = connection.execute(
+        """
+        WITH RECURSIVE known AS (
+            SELECT min(type) AS type FROM audit_event
+            UNION ALL
+            SELECT (SELECT min(e.type) FROM audit_event e WHERE e.type > known.type)
+            FROM known
+            WHERE known.type IS NOT NULL
+        )
+        SELECT type FROM known WHERE starts_with(type, %s)
+        """,
+        [beginning],
+    )
+    return tuple(name for (name,) in rows)
 
 
 @contextmanager

@@ -36,3 +36,19 @@ CREATE INDEX audit_event_time ON audit_event USING brin (time_us) WITH (pages_pe
 CREATE INDEX audit_event_moment ON audit_event (time_us, idx); -- pages in order of time
 CREATE INDEX audit_event_models ON audit_event USING gin (models);
 CREATE INDEX audit_event_sites ON audit_event USING gin (sites);
+
+CREATE TABLE audit_oddity (
+    kind text NOT NULL CHECK (kind IN ('gap', 'late', 'clock')),
+    idx bigint NOT NULL,
+    producer text NOT NULL,
+    time_us bigint NOT NULL,
+    last_idx bigint,
+    amount bigint NOT NULL,
+    PRIMARY KEY (kind, idx)
+);
+COMMENT ON TABLE audit_oddity IS
+    'What is odd about an entry beside those before it. Written with its row of audit_event.';
+COMMENT ON COLUMN audit_oddity.last_idx IS
+    'The producer''s entry before it, where the oddity lies between the two.';
+COMMENT ON COLUMN audit_oddity.amount IS
+    'Numbers that are missing before a gap (negative where numbers repeat); else microseconds.';

@@ -221,9 +221,11 @@ def what_asks_for_attention(opened: Opened) -> None:
     (override,) = [one for one in found if one["kind"] == "override"]
     assert entry_at(opened, override["entries"][0])["type"] == "oversight.override"
     with opened.desk.pool.connection() as connection:
-        connection.execute("DELETE FROM audit_event WHERE producer = 'demo/north' AND seq = 1")
+        row = connection.execute(
+            "DELETE FROM audit_event WHERE producer = 'demo/north' AND seq = 1 RETURNING idx"
+        ).fetchone()
     (gap,) = [one for one in opened.get("/v1/findings")["findings"] if one["kind"] == "gap"]
-    assert (gap["producer"], gap["gravity"]) == ("demo/north", "fault")
+    assert (gap["entries"], gap["gravity"]) == (list(row), "fault")
     with opened.desk.pool.connection() as connection:
         names = {one.producer: one.organisation for one in parties_of(opened.desk.consortium)}
         projection.project_again(connection, names)
