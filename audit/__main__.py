@@ -7,10 +7,11 @@ believed, and what it fetched, is part of its answer.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from audit.anchoring import Held, hold_to_anchors, open_evidence
 from audit.checkpoint import Checkpoint, open_checkpoint
 from audit.entry import Entry
 from audit.equivocation import Equivocation, Verdict
@@ -61,7 +62,9 @@ def _verify(options: argparse.Namespace) -> int:
         receipt = _read_receipt(options.receipt, pinned.beliefs)
         findings = verify_log(log, pinned.beliefs, receipt)
         damage = tuple(Finding(Fault.MANIFEST, text) for text in log.damaged())
-    findings = replace(findings, faults=in_order(findings.faults + damage))
+        held = _hold(log, pinned.beliefs, options.anchored_in)
+    faults = in_order(findings.faults + damage + held.faults)
+    findings = replace(findings, faults=faults, remarks=findings.remarks + held.remarks)
     _say("evidence", options.evidence)
     if isinstance(log, UrlLog):
         _say("fetched", f"{log.files} files, {log.size_bytes} bytes; nothing of it is kept")
@@ -69,6 +72,10 @@ def _verify(options: argparse.Namespace) -> int:
     for line in report_lines(findings):
         print(line)
     return findings.exit_code
+
+
+def _hold(log: _Source, beliefs: Beliefs, path: Path | None) -> Held:
+    return Held() if path is None else hold_to_anchors(log, beliefs, path)
 
 
 def _judge(fork: Equivocation, options: argparse.Namespace) -> int:
@@ -172,10 +179,7 @@ def _open(options: argparse.Namespace) -> AbstractContextManager[_Source]:
     if "://" in options.evidence:
         context = tls_context(options.ca, options.certificate, options.key)
         return UrlLog.open(options.evidence, context)
-    path = Path(options.evidence)
-    if path.is_dir():
-        return nullcontext(DirectoryLog.open(path))
-    return TarLog.open(path)
+    return open_evidence(Path(options.evidence))
 
 
 def _pin(note: str, consortium: bytes | None, options: argparse.Namespace) -> Pinned:
@@ -256,6 +260,12 @@ def _parser() -> argparse.ArgumentParser:
         "two checkpoints with the proof between them (JSON)",
     )
     verify.add_argument("--receipt", type=Path, help="a receipt of the log: was it kept?")
+    verify.add_argument(
+        "--anchored-in",
+        type=Path,
+        metavar="EVIDENCE",
+        help="for a member's own log: evidence of the log in which its checkpoints are anchored",
+    )
     verify.add_argument("--ca", help="for an address: the authority to believe, as PEM")
     verify.add_argument("--certificate", help="for an address: the certificate to show, as PEM")
     verify.add_argument("--key", help="for an address: the certificate's private key, as PEM")

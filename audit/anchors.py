@@ -110,14 +110,19 @@ def _roots(log: Log, sizes: set[int]) -> dict[int, bytes]:
     """The root over the first n entries of a log, for each n of `sizes` that it reaches."""
     cutter = TileCutter()
     roots = {0: cutter.root()} if 0 in sizes else {}
-    for entry in _entries(log):
+    for entry in contents_of(log):
         cutter.append(leaf_hash(entry))
         if cutter.size in sizes:
             roots[cutter.size] = cutter.root()
     return roots
 
 
-def _entries(log: Log) -> Iterator[bytes]:
+def contents_of(log: Log) -> Iterator[bytes]:
+    """The bytes of a log's entries, as far as it can be read.
+
+    Raises:
+        AuditError: its checkpoint or an entry bundle cannot be read.
+    """
     size = _size_of(log)
     for name in bundles_of(size):
         content = log.read(name)

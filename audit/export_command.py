@@ -5,10 +5,10 @@ The one rule: it believes the keys it is given, and says whose they were. What i
 """
 
 import argparse
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit.anchoring import open_evidence
 from audit.errors import EvidenceError
 from audit.evidence import DirectoryLog, TarLog
 from audit.export_check import CHECKED, DIFFERENT, check_export
@@ -47,7 +47,7 @@ def add_check_export(commands: "_Commands") -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with _open(options.evidence) as log:
+    with open_evidence(options.evidence) as log:
         consortium = _consortium(log, options.policy)
         outcome = check_export(options.export, log, consortium)
     source = f"--policy {options.policy}" if options.policy else "the evidence itself, NOT pinned"
@@ -55,10 +55,6 @@ def _run(options: argparse.Namespace) -> int:
     for line in outcome.lines():
         print(printable(line))
     return outcome.exit_code
-
-
-def _open(path: Path) -> AbstractContextManager[TarLog | DirectoryLog]:
-    return nullcontext(DirectoryLog.open(path)) if path.is_dir() else TarLog.open(path)
 
 
 def _consortium(log: TarLog | DirectoryLog, policy: Path | None) -> bytes:

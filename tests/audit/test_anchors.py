@@ -1,15 +1,20 @@
 """Anchors: a hospital's own log against what the consortium's log holds of it."""
 
+from pathlib import Path
 from typing import Any
 
-from audit_story import MemoryLog, Story, key_of
+from audit_story import MemoryLog, Story, key_of, whole_story
 
+from audit.__main__ import main
 from audit.anchors import Anchor, anchors_in, check_anchors
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.entry import Entry
-from audit.findings import Fault
+from audit.evidence import write_evidence
+from audit.findings import EXIT_CODES, UNREADABLE, Fault
 from audit.merkle import leaf_hash, root_of
 from protocol import events
+from protocol.ballot import Rule
+from protocol.consortium import Consortium
 from protocol.event import Event
 from protocol.standing import Anchor as AnchorRecord
 
@@ -87,3 +92,69 @@ def test_the_anchors_of_one_hospital_are_found_in_the_consortiums_log() -> None:
     found = list(anchors_in(entries, "demo/east"))
     assert [one.index for one in found] == [0, 2]
     assert check_anchors(MemoryLog(local), local.log.verifier, found).faults == ()
+
+
+def write_both(folder: Path, *sizes: int) -> tuple[Path, Path, Story]:
+    """A copy of the hospital's own log, and evidence of the log that holds its anchors."""
+    local, story = alone(), whole_story()
+    for size in sizes:
+        record = AnchorRecord(log_vkey=local.log.vkey, checkpoint=note_at(local, size))
+        story.write("east", events.log_anchored(record))
+    mine, theirs = folder / "local.tar", folder / "evidence.tar"
+    write_evidence(
+        mine, note_at(local, 5), entries=local.entries, consortium_bytes=local.consortium_bytes
+    )
+    write_evidence(
+        theirs, story.note(), entries=story.entries, consortium_bytes=story.consortium_bytes
+    )
+    return mine, theirs, local
+
+
+def alone() -> Story:
+    """The hospital's own log under a consortium of one, as it is exported."""
+    story = local_story()
+    east = story.consortium.member("east")
+    assert east is not None
+    story.consortium = Consortium(
+        name="local",
+        log_vkey=story.log.vkey,
+        members=(east.model_copy(update={"witness_vkey": None}),),
+        rule=Rule(approvals=1),
+        witness_quorum=0,
+    )
+    return story
+
+
+def verify(mine: Path, theirs: Path) -> int:
+    return main(["verify", str(mine), "--anchored-in", str(theirs)])
+
+
+def test_the_command_holds_a_log_to_its_anchors(tmp_path: Path, capsys: Any) -> None:
+    mine, theirs, _ = write_both(tmp_path, 1, 4)
+    assert verify(mine, theirs) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 anchors in demo/log hold and fix the first 4 of 5 entries" in said
+    assert "NOT pinned" in said
+
+
+def test_the_command_fails_for_a_past_that_was_not_anchored(tmp_path: Path, capsys: Any) -> None:
+    mine, theirs, other = write_both(tmp_path, 3)
+    other.entries = [other.entries[0], other.entries[2], other.entries[1]]
+    write_evidence(
+        mine, note_at(other, 3), entries=other.entries, consortium_bytes=other.consortium_bytes
+    )
+    assert verify(mine, theirs) == EXIT_CODES[Fault.TREE][0]
+    assert "the first 3 entries are not those that were anchored" in capsys.readouterr().out
+
+
+def test_a_log_that_nobody_anchored_and_evidence_that_does_not_verify_are_no_proof(
+    tmp_path: Path, capsys: Any
+) -> None:
+    mine, theirs, _ = write_both(tmp_path)
+    assert verify(mine, theirs) == EXIT_CODES[Fault.WITNESSES][0]
+    spoilt = Story()
+    spoilt.entries = whole_story().entries[1:]
+    note = spoilt.note()
+    write_evidence(theirs, note, entries=spoilt.entries, consortium_bytes=spoilt.consortium_bytes)
+    assert verify(mine, theirs) == UNREADABLE
+    assert "does not verify" in capsys.readouterr().err
