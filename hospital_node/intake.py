@@ -33,7 +33,7 @@ def take_in(settings: NodeSettings, progress: Progress) -> dict[str, Any]:
     local = open_local_outbox(read_identity(settings).signer)
     prepare(settings.database.dsn)
     images = settings.images
-    source = Source(images.folder, images.labels, images.label_columns)
+    source = Source(images.folder, images.labels, images.label_columns, images.consent)
     with psycopg.connect(settings.database.dsn, autocommit=True) as connection:
         report = ingest_folder(
             connection, source, key=read_pseudonym_key(settings.keys.pseudonym), progress=progress

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hospital_node.errors import PolicyError
+from hospital_node.imaging.consent import ConsentMode
 from protocol.catalogue import card_of
 from protocol.errors import ProtocolError
 from protocol.plan import Plan
@@ -67,6 +68,8 @@ class Policy(_Table):
     """Whether a person has to cast the vote; otherwise this policy does."""
     count_noise_multiplier: Positive = Decimal(10)
     """Noise of the patient count that sets the sampling rate: ± 10 patients."""
+    consent: ConsentMode = ConsentMode.OPT_OUT
+    """Whether patients are used unless they object, or only once they agree."""
     release_evaluation: ReleasePolicy = ReleasePolicy()
 
     @classmethod

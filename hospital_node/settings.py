@@ -51,6 +51,8 @@ class Images(Section):
     """A CSV with `patient_id` and the label columns; may lie in the folder."""
     label_columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("label",)
     """Columns of it that hold labels; no other column is kept."""
+    consent: ConfigPath | None = None
+    """A CSV with `patient_id` and `consent`; may lie in the folder."""
 
 
 class PolicyFile(Section):

@@ -6,9 +6,15 @@ ballot alone. How a node trains is not known here.
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from protocol.record import DecimalText, Digest, Name, Record, Text
 
@@ -23,6 +29,10 @@ Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2,8}$")]
 """A DICOM Modality value (PS3.3 C.7.3.1.1.1)."""
 
 
+Edge = Annotated[int, Field(ge=1, le=1024)]
+"""An edge of a grid, in voxels."""
+
+
 class Network(Record):
     """The model: a catalogue name and the exact public weights it starts from."""
 
@@ -32,8 +42,46 @@ class Network(Record):
     """Outputs; 1 is a binary question answered by one logit."""
 
 
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]([A-Z0-9_ ]{0,14}[A-Z0-9_])?$")]
+"""A DICOM code string without the blanks around it (PS3.5 §6.2, CS)."""
+
+Month = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+"""A year and a month: `2019-03`."""
+
+
+class Months(Record):
+    """A range of months, both ends in it."""
+
+    first: Month
+    last: Month
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        if self.first > self.last:
+            raise ValueError(f"the first month, {self.first}, is after the last, {self.last}")
+        return self
+
+
+class Ages(Record):
+    """A band of ages in whole years at the study, both ends in it; 90 stands for 90 and more."""
+
+    least_years: Annotated[int, Field(ge=0, le=90)] = 0
+    most_years: Annotated[int, Field(ge=0, le=90)] = 90
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        if self.least_years > self.most_years:
+            raise ValueError(f"an age band from {self.least_years} to {self.most_years} is empty")
+        return self
+
+
 class Cohort(Record):
-    """Which images a plan asks for."""
+    """Which images a plan asks for, and of which patients.
+
+    An image that does not say what is asked for is left out. What a cohort does not ask for is not
+    in its bytes, so a cohort that asks for no more than modality and label has the same digest as
+    before there was more to ask for.
+    """
 
     modality: Annotated[tuple[Modality, ...], Field(min_length=1)]
     """DICOM Modality values (PS3.3 C.7.3.1.1.1), any of which is taken."""
@@ -43,14 +91,81 @@ class Cohort(Record):
     """The label value that counts as the positive class."""
     minimum_patients: Annotated[int, Field(ge=1)]
     """A site with fewer training patients must refuse."""
+    body_part: Annotated[tuple[Code, ...], Field(max_length=16)] = ()
+    """BodyPartExamined, any of these; where empty, any at all and none."""
+    view_position: Annotated[tuple[Code, ...], Field(max_length=16)] = ()
+    """ViewPosition, any of these; where empty, any at all and none."""
+    studied: Months | None = None
+    """When the study was made."""
+    age: Ages | None = None
+    """How old the patient was at the study."""
+    minimum_images: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """A patient with fewer images that answer to all else is left out."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_not_asked(
+        self, serialise: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        asked: dict[str, Any] = serialise(self)
+        unasked = {name for name in _MAY_BE_UNASKED if getattr(self, name) == _default_of(name)}
+        return {name: value for name, value in asked.items() if name not in unasked}
+
+
+_MAY_BE_UNASKED = ("body_part", "view_position", "studied", "age", "minimum_images")
+
+
+def _default_of(name: str) -> object:
+    return Cohort.model_fields[name].default
+
+
+class VolumeGrid(Record):
+    """The grid on which a plan wants volumes, and the values it looks at.
+
+    Volumes are turned to one orientation first: D towards the head, H towards the back, W towards
+    the left, as slices are looked at.
+    """
+
+    size_voxels: Annotated[tuple[Edge, ...], Field(min_length=3, max_length=3)]
+    """D, H, W."""
+    spacing_mm: Annotated[tuple[DecimalText, ...], Field(min_length=3, max_length=3)] | None = None
+    """Along D, H, W: the middle is cut out or padded to size. Null: the whole is resized."""
+    lower: DecimalText
+    """In the units of the modality, such as HU: this and all below is black."""
+    upper: DecimalText
+    """This and all above is white."""
+
+    @model_validator(mode="after")
+    def _is_a_grid(self) -> Self:
+        if not float(self.lower) < float(self.upper):
+            raise ValueError(f"values from {self.lower} to {self.upper} are no range")
+        if self.spacing_mm is not None and not all(float(mm) > 0 for mm in self.spacing_mm):
+            raise ValueError(f"a spacing of {' x '.join(self.spacing_mm)} mm is not positive")
+        return self
 
 
 class Preprocessing(Record):
-    """From stored pixels to the network's input."""
+    """From stored pixels to the network's input.
+
+    A plan without a volume wants single pictures, and has the bytes it had before there were any
+    volumes.
+    """
 
     size_px: Annotated[int, Field(ge=16, le=1024)]
     """Edge of the square input, in pixels."""
     normalisation: Literal["imagenet"] = "imagenet"
+    volume: VolumeGrid | None = None
+    """What is wanted of series and of images with several frames; null: single pictures."""
+
+    @model_validator(mode="after")
+    def _is_square(self) -> Self:
+        if self.volume and set(self.volume.size_voxels[1:]) != {self.size_px}:
+            raise ValueError(f"slices of a volume must be {self.size_px} x {self.size_px}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_volume(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = serialise(self)
+        return said if self.volume else {k: v for k, v in said.items() if k != "volume"}
 
 
 class Optimiser(Record):

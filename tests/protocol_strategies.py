@@ -4,7 +4,17 @@ from hypothesis import strategies as st
 
 from protocol.ballot import Ballot, Choice
 from protocol.catalogue import CATALOGUE
-from protocol.plan import Aggregation, Cohort, Network, Optimiser, Plan, Preprocessing, Privacy
+from protocol.plan import (
+    Ages,
+    Aggregation,
+    Cohort,
+    Months,
+    Network,
+    Optimiser,
+    Plan,
+    Preprocessing,
+    Privacy,
+)
 
 SITES = ("amber", "birch", "cedar", "delta")
 
@@ -53,4 +63,29 @@ ballots = st.builds(
     plan_id=st.sampled_from([a_plan().id, a_plan(rounds=6).id]),
     site=st.sampled_from([*SITES, "stranger"]),
     choice=st.sampled_from(Choice),
+)
+
+_codes = st.lists(st.from_regex(r"[A-Z0-9_]{1,16}", fullmatch=True), max_size=3).map(tuple)
+_months = st.builds(
+    lambda years, months: Months(
+        first=f"{min(years):04d}-{months[0]:02d}", last=f"{max(years) + 1:04d}-{months[1]:02d}"
+    ),
+    st.tuples(st.integers(1900, 2100), st.integers(1900, 2100)),
+    st.tuples(st.integers(1, 12), st.integers(1, 12)),
+)
+_ages = st.tuples(st.integers(0, 90), st.integers(0, 90)).map(
+    lambda ages: Ages(least_years=min(ages), most_years=max(ages))
+)
+
+cohorts = st.builds(
+    Cohort,
+    modality=st.just(("CR",)),
+    label=st.just("finding"),
+    positive=st.just("opacity"),
+    minimum_patients=st.integers(1, 100),
+    body_part=_codes,
+    view_position=_codes,
+    studied=st.none() | _months,
+    age=st.none() | _ages,
+    minimum_images=st.integers(1, 9),
 )

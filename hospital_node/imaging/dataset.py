@@ -18,6 +18,7 @@ from psycopg import Connection
 from pydicom import dcmread
 
 from hospital_node.imaging import index
+from hospital_node.imaging.consent import ConsentMode
 from hospital_node.imaging.errors import EmptyCohortError, OneClassError, PixelsError
 from hospital_node.imaging.index import Labelled
 from hospital_node.imaging.pixels import Picture, picture_of
@@ -61,7 +62,13 @@ class Selection:
     """Salted commitment to every image, label and partition of the selection."""
 
 
-def select(connection: Connection[Any], cohort: Cohort, *, salt: bytes) -> Selection:
+def select(
+    connection: Connection[Any],
+    cohort: Cohort,
+    *,
+    salt: bytes,
+    mode: ConsentMode = ConsentMode.OPT_OUT,
+) -> Selection:
     """The patients of `cohort` in this hospital's index.
 
     A patient is positive when any of its images carries the positive label: a finding that shows in
@@ -71,18 +78,33 @@ def select(connection: Connection[Any], cohort: Cohort, *, salt: bytes) -> Selec
         connection: to the hospital's database, after a scan.
         cohort: what the plan asks for.
         salt: secret random bytes, the same for as long as the manifest is to stay the same.
+        mode: what a patient's silence means here.
 
     Raises:
         EmptyCohortError: nothing in the index answers to the cohort.
         OneClassError: all training patients carry the same answer.
     """
+    train, held_out, images = look_up(connection, cohort, mode=mode)
+    _check_classes(train, cohort)
+    return Selection(train, held_out, commit(images, salt))
+
+
+def look_up(
+    connection: Connection[Any], cohort: Cohort, *, mode: ConsentMode
+) -> tuple[tuple[Patient, ...], tuple[Patient, ...], list[Labelled]]:
+    """The training and the held-out patients of `cohort`, and their images, whatever the classes.
+
+    Raises:
+        EmptyCohortError: nothing in the index answers to the cohort.
+    """
     folder = index.folder_of(connection)
-    images = index.labelled_images(connection, modalities=cohort.modality, column=cohort.label)
+    images = index.labelled_images(connection, cohort, mode=mode)
     if folder is None or not images:
         raise EmptyCohortError(
             f"no indexed image is of modality {' or '.join(cohort.modality)} with a label in "
-            f"column {cohort.label!r}; {index.count_instances(connection)} images are indexed. "
-            "Scan the folder, or look at the quarantine for what was left out"
+            f"column {cohort.label!r}{_also_asked(cohort)}; "
+            f"{index.count_instances(connection)} images are indexed. "
+            "Scan the folder, or look at the quarantine and at the consents for what was left out"
         )
     train, held_out = (
         tuple(
@@ -91,8 +113,7 @@ def select(connection: Connection[Any], cohort: Cohort, *, salt: bytes) -> Selec
         )
         for partition in (Partition.TRAIN, Partition.HELD_OUT)
     )
-    _check_classes(train, cohort)
-    return Selection(train, held_out, commit(images, salt))
+    return train, held_out, images
 
 
 def read_pixels(ref: ImageRef) -> Picture:
@@ -158,6 +179,22 @@ def _patient(images: list[Labelled], positive: str, folder: Path) -> Patient:
             ImageRef(image.instance, folder / image.path, image.content_digest) for image in images
         ),
     )
+
+
+def _also_asked(cohort: Cohort) -> str:
+    """What a cohort asks for beyond modality and label, as the end of a sentence part."""
+    parts = []
+    if cohort.body_part:
+        parts.append(f"body part {' or '.join(cohort.body_part)}")
+    if cohort.view_position:
+        parts.append(f"view {' or '.join(cohort.view_position)}")
+    if cohort.studied is not None:
+        parts.append(f"studied {cohort.studied.first} to {cohort.studied.last}")
+    if cohort.age is not None:
+        parts.append(f"aged {cohort.age.least_years} to {cohort.age.most_years}")
+    if cohort.minimum_images > 1:
+        parts.append(f"{cohort.minimum_images} images a patient at least")
+    return "".join(f", {part}" for part in parts)
 
 
 def _check_classes(train: tuple[Patient, ...], cohort: Cohort) -> None:

@@ -18,6 +18,10 @@ class LabelsError(ImagingError):
     """A labels file cannot be read as the table it has to be."""
 
 
+class ConsentError(ImagingError):
+    """What patients have said cannot be read, so nobody's images may be touched."""
+
+
 class SourceImageError(ImagingError):
     """Files that a labels file names as images are none."""
 

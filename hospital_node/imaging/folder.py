@@ -36,6 +36,11 @@ def list_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def name_of(path: Path) -> str:
+    """A path as the database can hold it; bytes that are not UTF-8 are spelt out."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
 def make_folder(folder: Path) -> None:
     """Make an empty folder at `folder`, with the folders above it.
 

@@ -4,7 +4,7 @@ A file is either an indexed instance or in quarantine, never both and never neit
 transaction. Where files come from and what they contain is not known here.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,10 +14,13 @@ from typing import Any
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
+from hospital_node.imaging.consent import Consent, ConsentMode
 from hospital_node.imaging.errors import ScanError
 from hospital_node.imaging.quarantine import Quarantined, Reason
 from hospital_node.imaging.traits import Traits
 from protocol.budget import Partition
+from protocol.plan import Cohort
+from protocol.words import Ground
 
 _SCAN_LOCK = 0x1BA6E5  # advisory lock: one scan at a time in a database
 
@@ -69,6 +72,13 @@ class Labelled:
     path: str
     content_digest: str
     label: str
+    series: str = ""
+    frames: int = 1
+    rows_px: int = 0
+    columns_px: int = 0
+    spacing_mm: tuple[float, ...] | None = None
+    position_mm: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
 
 
 def prepare(connection: Connection[Any]) -> None:
@@ -147,12 +157,14 @@ def partitions(connection: Connection[Any]) -> dict[str, Partition]:
     return {patient: Partition(partition) for patient, partition in rows}
 
 
-def holder_of(connection: Connection[Any], instance: str) -> str | None:
-    """The path under which an instance is indexed; none where it is not."""
-    row = connection.execute(
-        "SELECT path FROM imaging_instance WHERE instance = %s", (instance,)
-    ).fetchone()
-    return str(row[0]) if row else None
+def holders_of(connection: Connection[Any], instances: Iterable[str]) -> dict[str, str]:
+    """The paths under which those of `instances` are indexed that are."""
+    return dict(
+        connection.execute(
+            "SELECT instance, path FROM imaging_instance WHERE instance = ANY(%s)",
+            (list(instances),),
+        ).fetchall()
+    )
 
 
 _PUT_INSTANCE = """
@@ -179,33 +191,37 @@ def _row_of(image: Indexed) -> dict[str, Any]:
     return row | traits | {"labels": Jsonb(image.labels)}
 
 
-def put_instance(connection: Connection[Any], image: Indexed) -> None:
-    """Index a file, in place of whatever was known of its path.
+def put_all(
+    connection: Connection[Any],
+    instances: Sequence[Indexed],
+    quarantined: Sequence[tuple[Quarantined, str]],
+) -> None:
+    """Index files and put others into quarantine, in place of whatever was known of their paths.
 
-    A patient who has a partition keeps it.
+    A patient who has a partition keeps it. With a file in quarantine comes its content digest.
     """
-    forget(connection, [image.path])
+    paths = [image.path for image in instances]
+    forget(connection, paths + [item.path.as_posix() for item, _ in quarantined])
     connection.execute(
         """
-        INSERT INTO imaging_patient (pseudonym, partition) VALUES (%s, %s)
+        INSERT INTO imaging_patient (pseudonym, partition)
+        SELECT * FROM unnest(%s::text[], %s::text[])
         ON CONFLICT DO NOTHING
         """,
-        (image.pseudonym, image.partition),
+        ([image.pseudonym for image in instances], [image.partition for image in instances]),
     )
-    connection.execute(_PUT_INSTANCE, _row_of(image))
-
-
-def put_quarantined(connection: Connection[Any], item: Quarantined, content_digest: str) -> None:
-    """Put a file into quarantine, in place of whatever was known of its path."""
-    path = item.path.as_posix()
-    forget(connection, [path])
-    connection.execute(
-        """
-        INSERT INTO imaging_quarantine (path, content_digest, reason, detail)
-        VALUES (%s, %s, %s, %s)
-        """,
-        (path, content_digest, item.reason, item.detail),
-    )
+    with connection.cursor() as cursor:
+        cursor.executemany(_PUT_INSTANCE, [_row_of(image) for image in instances])
+        cursor.executemany(
+            """
+            INSERT INTO imaging_quarantine (path, content_digest, reason, detail)
+            VALUES (%s, %s, %s, %s)
+            """,
+            [
+                (item.path.as_posix(), digest, item.reason, item.detail)
+                for item, digest in quarantined
+            ],
+        )
 
 
 def count_instances(connection: Connection[Any]) -> int:
@@ -221,19 +237,119 @@ def list_quarantine(connection: Connection[Any]) -> tuple[Quarantined, ...]:
 
 
 def labelled_images(
-    connection: Connection[Any], *, modalities: Iterable[str], column: str
+    connection: Connection[Any], cohort: Cohort, *, mode: ConsentMode
 ) -> list[Labelled]:
-    """Images of any of `modalities` that carry a label in `column`, by patient and instance."""
-    rows = connection.execute(
-        """
-        SELECT instance, pseudonym, partition, path, content_digest, labels ->> %(column)s
-        FROM imaging_instance JOIN imaging_patient USING (pseudonym)
-        WHERE modality = ANY(%(modalities)s) AND labels ? %(column)s
-        ORDER BY pseudonym, instance
-        """,
-        {"column": column, "modalities": list(modalities)},
-    )
+    """The images that answer to `cohort`, of patients who may be used, by patient and instance."""
+    rows = connection.execute(_LABELLED, _asked(cohort) | {"mode": mode}).fetchall()
     return [
-        Labelled(instance, patient, Partition(partition), path, digest, label)
-        for instance, patient, partition, path, digest, label in rows
+        Labelled(
+            instance,
+            patient,
+            Partition(partition),
+            *rest[:-3],
+            *(_vector(one) for one in rest[-3:]),
+        )
+        for instance, patient, partition, *rest in rows
     ]
+
+
+def _vector(numbers: list[float] | None) -> tuple[float, ...] | None:
+    return None if numbers is None else tuple(numbers)
+
+
+_LABELLED = """
+    WITH answering AS (
+        SELECT instance, pseudonym, path, content_digest, labels ->> %(label)s AS label, series,
+            frames, rows_px, columns_px, spacing_mm, position_mm, orientation,
+            count(*) OVER (PARTITION BY pseudonym) AS images
+        FROM imaging_instance
+        WHERE modality = ANY(%(modality)s)
+            AND labels ? %(label)s
+            AND (cardinality(%(body_part)s::text[]) = 0 OR body_part = ANY(%(body_part)s))
+            AND (cardinality(%(view)s::text[]) = 0 OR view_position = ANY(%(view)s))
+            AND (%(first)s::text IS NULL
+                OR studied BETWEEN %(first)s AND %(last)s COLLATE "C")
+            AND (%(least_years)s::integer IS NULL
+                OR age_years BETWEEN %(least_years)s AND %(most_years)s)
+    )
+    SELECT instance, pseudonym, partition, path, content_digest, label, series, frames, rows_px,
+        columns_px, spacing_mm, position_mm, orientation
+    FROM answering
+    JOIN imaging_patient USING (pseudonym)
+    LEFT JOIN imaging_consent USING (pseudonym)
+    WHERE images >= %(minimum_images)s
+        AND NOT EXISTS (SELECT FROM imaging_withdrawal WHERE pseudonym = answering.pseudonym)
+        AND answer IS DISTINCT FROM 'opted-out'
+        AND (%(mode)s = 'opt-out' OR answer = 'consented')
+    ORDER BY pseudonym, instance
+"""
+
+
+def _asked(cohort: Cohort) -> dict[str, Any]:
+    months, ages = cohort.studied, cohort.age
+    return {
+        "modality": list(cohort.modality),
+        "label": cohort.label,
+        "body_part": list(cohort.body_part),
+        "view": list(cohort.view_position),
+        "first": None if months is None else months.first,
+        "last": None if months is None else months.last,
+        "least_years": None if ages is None else ages.least_years,
+        "most_years": None if ages is None else ages.most_years,
+        "minimum_images": cohort.minimum_images,
+    }
+
+
+def replace_consent(connection: Connection[Any], said: Mapping[str, Consent]) -> None:
+    """Keep what the consent file says, in place of all that it said before."""
+    connection.execute("DELETE FROM imaging_consent")
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO imaging_consent (pseudonym, answer) VALUES (%s, %s)", list(said.items())
+        )
+
+
+def withdraw_patient(
+    connection: Connection[Any], patient: str, *, ground: Ground, withdrawn_us: int
+) -> bool:
+    """Take a patient out of all later use; false where that was done before."""
+    cursor = connection.execute(
+        """
+        INSERT INTO imaging_withdrawal (pseudonym, ground, withdrawn_us) VALUES (%s, %s, %s)
+        ON CONFLICT DO NOTHING
+        """,
+        (patient, ground, withdrawn_us),
+    )
+    return cursor.rowcount == 1
+
+
+def count_images_of(connection: Connection[Any], patient: str) -> int:
+    """How many images of a patient are indexed."""
+    row = connection.execute(
+        "SELECT count(*) FROM imaging_instance WHERE pseudonym = %s", (patient,)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def released_contents(connection: Connection[Any]) -> frozenset[str]:
+    """The content digests of files that a person has let out of quarantine."""
+    rows = connection.execute("SELECT content_digest FROM imaging_release")
+    return frozenset(digest for (digest,) in rows)
+
+
+def count_barred(connection: Connection[Any], *, mode: ConsentMode) -> int:
+    """How many patients with images may not be used: withdrawn, opted out, or not asked yet."""
+    row = connection.execute(
+        """
+        SELECT count(*)
+        FROM imaging_patient AS patient LEFT JOIN imaging_consent USING (pseudonym)
+        WHERE EXISTS (SELECT FROM imaging_instance WHERE pseudonym = patient.pseudonym)
+            AND (
+                EXISTS (SELECT FROM imaging_withdrawal WHERE pseudonym = patient.pseudonym)
+                OR answer = 'opted-out'
+                OR (%(mode)s = 'opt-in' AND answer IS NULL)
+            )
+        """,
+        {"mode": mode},
+    ).fetchone()
+    return int(row[0]) if row else 0

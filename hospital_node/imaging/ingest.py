@@ -1,39 +1,30 @@
 """A scan: every file of a folder ends in the index or in quarantine.
 
 No file stops a scan and none is passed over. Work is committed in batches, so a scan that is cut
-off goes on where it stopped, and a second scan of an unchanged folder decodes nothing.
+off goes on where it stopped, and a second scan of an unchanged folder decodes nothing. How a file
+is read is not known here, nor what makes it fit.
 """
 
-import stat
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from psycopg import Connection
 
 from hospital_node.imaging import index
-from hospital_node.imaging.answers import Answer, Answers, key_answers
-from hospital_node.imaging.deidentify import (
-    group_digest,
-    instance_digest,
-    may_show_identity,
-    pseudonym,
-)
+from hospital_node.imaging.answers import Answers, key_answers
+from hospital_node.imaging.consent import Consent, read_consent
 from hospital_node.imaging.errors import FolderError
-from hospital_node.imaging.folder import Progress, list_files, silent
+from hospital_node.imaging.folder import Progress, list_files, name_of, silent
+from hospital_node.imaging.judging import Judge, settle
 from hospital_node.imaging.labels import read_table
+from hospital_node.imaging.looking import Looked, Memory, Same, look_at_all
 from hospital_node.imaging.quarantine import Quarantined, Reason
-from hospital_node.imaging.reader import BoundedReader, Limits
-from hospital_node.imaging.reading import Facts, Fault
-from protocol.record import sha256_text
+from hospital_node.imaging.reader import Limits
 
-_BATCH = 64
+_BATCH = 256
 """Files to a transaction: so much is read again after a crash, at most."""
 
 
@@ -46,6 +37,10 @@ class Source:
     """A CSV with `patient_id` and the label columns; may lie in the folder."""
     columns: tuple[str, ...] = ("label",)
     """Columns that hold labels; no other column is kept."""
+    consent: Path | None = None
+    """A CSV with `patient_id` and `consent`; may lie in the folder."""
+    below: Path = Path()
+    """Below `folder`: the part of it to scan; the rest is left as it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +63,6 @@ class IngestReport:
     """Why files that this scan has taken out of quarantine into the index had been there."""
 
 
-class _Same(Enum):
-    """The verdict on a file about which nothing has changed."""
-
-    SAME = "same"
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """What came of looking at one file."""
-
-    path: Path
-    content_digest: str
-    verdict: Facts | Fault | _Same
-
-
 def ingest_folder(
     connection: Connection[Any],
     source: Source,
@@ -95,52 +75,133 @@ def ingest_folder(
 
     Args:
         connection: to the hospital's database, with no transaction open; `index.prepare` was run.
-        source: folder and labels.
+        source: folder, labels and consents.
         key: the hospital's pseudonym key.
         limits: what reading one file may cost.
         progress: told of files done.
 
     Raises:
-        FolderError: the folder is missing, unreadable or holds no file but the labels.
+        FolderError: the folder is missing, unreadable or holds no file but the tables.
         LabelsError: the labels file cannot be used.
+        ConsentError: the consent file cannot be used.
         ScanError: another scan is running, or no reader can be started.
     """
-    answers = key_answers(read_table(source.labels), key, source.columns)
+    scan = _read_tables(source, key, limits)
     paths = _files_of(source)
-    unchanged = 0
     with index.only_scan(connection):
-        known, gone = _begin(connection, source, paths)
-        memory = _Memory(known, answers)
-        looked = _look_at_all(source.folder, paths, memory, limits=limits or Limits())
-        for done, batch in _batches(looked):
-            with connection.transaction():
-                for look in batch:
-                    unchanged += look.verdict is _Same.SAME
-                    _settle(connection, look, answers, key=key)
-            progress(done, len(paths))
+        before = _begin(connection, scan)
+        gone = _forget_gone(connection, source, known=before, paths=paths)
+        unchanged = _take_in(connection, scan, paths, progress=progress)
         with connection.transaction():
-            not_moved = _count_not_moved(connection, answers)
-            released = _released(connection, known)
-            indexed = index.count_instances(connection)
-            quarantined = index.list_quarantine(connection)
-    return IngestReport(
-        indexed,
-        len(paths) - unchanged,
-        unchanged,
-        gone,
-        quarantined,
-        not_moved=not_moved,
-        released=released,
-    )
+            return IngestReport(
+                indexed=index.count_instances(connection),
+                read=len(paths) - unchanged,
+                unchanged=unchanged,
+                gone=gone,
+                quarantined=index.list_quarantine(connection),
+                not_moved=_count_not_moved(connection, scan.answers),
+                released=_released(connection, before),
+            )
+
+
+def ingest_files(
+    connection: Connection[Any],
+    source: Source,
+    paths: Sequence[Path],
+    *,
+    key: bytes,
+    limits: Limits | None = None,
+) -> tuple[Quarantined, ...]:
+    """Take in files that have just come, and leave the rest of the folder as it is known.
+
+    Args:
+        connection: as for `ingest_folder`.
+        source: as for `ingest_folder`.
+        paths: complete files, below the folder.
+        key: the hospital's pseudonym key.
+        limits: what reading one file may cost.
+
+    Returns:
+        Those of the files that are in quarantine now; the others are in the index.
+
+    Raises:
+        LabelsError: the labels file cannot be used.
+        ConsentError: the consent file cannot be used.
+        ScanError: a scan is running, or no reader can be started.
+    """
+    scan = _read_tables(source, key, limits)
+    with index.only_scan(connection):
+        _begin(connection, scan)
+        _take_in(connection, scan, paths, progress=silent)
+        names = {name_of(path) for path in paths}
+        kept_back = index.list_quarantine(connection)
+        return tuple(item for item in kept_back if item.path.as_posix() in names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """What is scanned, and what the hospital's tables say, keyed."""
+
+    source: Source
+    key: bytes = field(repr=False)
+    answers: Answers
+    consent: dict[str, Consent] | None
+    """None where the hospital keeps no consent file."""
+    limits: Limits
+
+
+def _read_tables(source: Source, key: bytes, limits: Limits | None) -> _Scan:
+    answers = key_answers(read_table(source.labels), key, source.columns)
+    consent = None if source.consent is None else read_consent(source.consent, key)
+    return _Scan(source, key, answers, consent, limits or Limits())
 
 
 def _files_of(source: Source) -> list[Path]:
-    labels = source.labels.resolve()
-    paths = [path for path in list_files(source.folder) if (source.folder / path) != labels]
-    paths = [path for path in paths if (source.folder / path).resolve() != labels]
+    tables = {path.resolve() for path in (source.labels, source.consent) if path is not None}
+    found = [source.below / path for path in list_files(source.folder / source.below)]
+    paths = [path for path in found if (source.folder / path).resolve() not in tables]
     if not paths:
         raise FolderError(f"{source.folder} holds labels and no images; put images in it")
     return paths
+
+
+def _begin(connection: Connection[Any], scan: _Scan) -> dict[str, index.Known]:
+    """What the index knows of the files, once it knows the folder and the consents."""
+    with connection.transaction():
+        index.set_folder(connection, scan.source.folder.resolve())
+        if scan.consent is not None:
+            index.replace_consent(connection, scan.consent)
+        return index.known_files(connection)
+
+
+def _forget_gone(
+    connection: Connection[Any], source: Source, *, known: Iterable[str], paths: Sequence[Path]
+) -> int:
+    """How many files the index knew in this part of the folder that are there no longer."""
+    part = "" if source.below == Path() else name_of(source.below) + "/"
+    gone = {name for name in known if name.startswith(part)} - {name_of(path) for path in paths}
+    with connection.transaction():
+        index.forget(connection, gone)
+    return len(gone)
+
+
+def _take_in(
+    connection: Connection[Any], scan: _Scan, paths: Sequence[Path], *, progress: Progress
+) -> int:
+    """Put every file where it belongs, batch by batch; how many stand as they stood."""
+    with connection.transaction():
+        released = index.released_contents(connection)
+        memory = Memory(index.known_files(connection), scan.answers, released)
+    judge = Judge(scan.key, scan.answers, released)
+    unchanged = done = 0
+    for batch in _batches(look_at_all(scan.source.folder, paths, memory, limits=scan.limits)):
+        changed = [look for look in batch if not isinstance(look.verdict, Same)]
+        with connection.transaction():
+            settle(connection, changed, judge)
+        unchanged += len(batch) - len(changed)
+        done += len(batch)
+        progress(done, len(paths))
+    return unchanged
 
 
 def _released(connection: Connection[Any], before: dict[str, index.Known]) -> tuple[Reason, ...]:
@@ -158,159 +219,7 @@ def _count_not_moved(connection: Connection[Any], answers: Answers) -> int:
     )
 
 
-def _begin(
-    connection: Connection[Any], source: Source, paths: list[Path]
-) -> tuple[dict[str, index.Known], int]:
-    """What the index knows of the files that are still there, and how many are not."""
-    with connection.transaction():
-        index.set_folder(connection, source.folder.resolve())
-        known = index.known_files(connection)
-        gone = set(known) - {_name(path) for path in paths}
-        index.forget(connection, gone)
-    return known, len(gone)
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """What was known before, and what the labels say now."""
-
-    known: dict[str, index.Known]
-    answers: Answers
-
-    def still_holds(self, path: Path, content_digest: str) -> bool:
-        """Whether looking at the file again could change nothing."""
-        before = self.known.get(_name(path))
-        if before is None or before.content_digest != content_digest:
-            return False
-        if before.reason is not None:
-            return before.reason.is_final
-        now = self.answers.answer(
-            instance=before.instance, file=_name(path), patient=before.pseudonym
-        )
-        # Whatever it says of the partition: a patient keeps the first.
-        return isinstance(now, Answer) and now.labels == before.labels
-
-
-def _look_at_all(
-    folder: Path, paths: list[Path], memory: _Memory, *, limits: Limits
-) -> Iterator[_Looked]:
-    """Every file in order, read by as many bounded readers as the limits say."""
-    with _readers(limits) as idle:
-
-        def look(path: Path) -> _Looked:
-            content = _load(folder / path, limits.file_bytes)
-            if isinstance(content, Reason):
-                return _Looked(path, "", Fault(reason=content))
-            digest = sha256_text(content)
-            if memory.still_holds(path, digest):
-                return _Looked(path, digest, _Same.SAME)
-            reader = idle.get()
-            try:
-                return _Looked(path, digest, reader.read(content))
-            finally:
-                idle.put(reader)
-
-        executor = ThreadPoolExecutor(limits.readers)
-        try:
-            yield from executor.map(look, paths)
-        finally:
-            executor.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _readers(limits: Limits) -> Iterator["SimpleQueue[BoundedReader]"]:
-    with ExitStack() as stack:
-        idle: SimpleQueue[BoundedReader] = SimpleQueue()
-        for _ in range(limits.readers):
-            idle.put(stack.enter_context(BoundedReader(limits)))
-        yield idle
-
-
-def _load(path: Path, limit_bytes: int) -> bytes | Reason:
-    """The file's bytes, or why they cannot be had. Never waits on a pipe or a device."""
-    try:
-        str(path).encode()
-        return _load_regular(path, limit_bytes)
-    except UnicodeEncodeError:
-        return Reason.BAD_NAME
-    except FileNotFoundError:
-        return Reason.NOT_A_FILE
-    except OSError:
-        return Reason.NO_ACCESS
-
-
-def _load_regular(path: Path, limit_bytes: int) -> bytes | Reason:
-    before = path.stat()
-    if not stat.S_ISREG(before.st_mode):
-        return Reason.NOT_A_FILE
-    if before.st_size > limit_bytes:
-        return Reason.FILE_TOO_LARGE
-    content = path.read_bytes()
-    after = path.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        return Reason.FILE_CHANGED
-    return content
-
-
-def _settle(connection: Connection[Any], look: _Looked, answers: Answers, *, key: bytes) -> None:
-    """Put one file where it belongs."""
-    match look.verdict:
-        case _Same():
-            return
-        case Fault(reason=reason, detail=detail):
-            outcome: index.Indexed | Quarantined = _quarantined(look, reason, detail)
-        case Facts() as facts:
-            outcome = _judge(connection, look, facts, answers=answers, key=key)
-    if isinstance(outcome, Quarantined):
-        index.put_quarantined(connection, outcome, look.content_digest)
-    else:
-        index.put_instance(connection, outcome)
-
-
-def _judge(
-    connection: Connection[Any], look: _Looked, facts: Facts, *, answers: Answers, key: bytes
-) -> index.Indexed | Quarantined:
-    """A sound file, by what the hospital knows and allows."""
-    if may_show_identity(facts.annotation, modality=facts.modality, sop_class=facts.sop_class):
-        return _quarantined(look, Reason.BURNED_IN)
-    instance, patient = instance_digest(key, facts.instance_uid), pseudonym(key, facts.patient_id)
-    if index.holder_of(connection, instance) not in {None, _name(look.path)}:
-        return _quarantined(look, Reason.DUPLICATE)
-    answer = answers.answer(instance=instance, file=_name(look.path), patient=patient)
-    if isinstance(answer, Reason):
-        return _quarantined(look, answer)
-    return index.Indexed(
-        instance=instance,
-        pseudonym=patient,
-        partition=answer.partition,
-        study=group_digest(key, "study", facts.study_uid),
-        series=group_digest(key, "series", facts.series_uid),
-        path=_name(look.path),
-        content_digest=look.content_digest,
-        modality=facts.modality,
-        sop_class=facts.sop_class,
-        syntax=facts.syntax,
-        rows_px=facts.rows,
-        columns_px=facts.columns,
-        frames=facts.frames,
-        bits_stored=facts.bits,
-        traits=facts.traits,
-        labels=answer.labels,
-    )
-
-
-def _quarantined(look: _Looked, reason: Reason, detail: str = "") -> Quarantined:
-    return Quarantined(Path(_name(look.path)), reason, detail)
-
-
-def _name(path: Path) -> str:
-    """A path as the database can hold it; bytes that are not UTF-8 are spelt out."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode()
-
-
-def _batches(looked: Iterable[_Looked]) -> Iterator[tuple[int, list[_Looked]]]:
-    """Batches, each with the count of files up to its end."""
-    rest, done = iter(looked), 0
+def _batches(looked: Iterable[Looked]) -> Iterator[list[Looked]]:
+    rest = iter(looked)
     while batch := list(islice(rest, _BATCH)):
-        done += len(batch)
-        yield done, batch
+        yield batch

@@ -57,31 +57,40 @@ class Table:
 
 
 def read_table(path: Path, required: Sequence[str] = ("patient_id", "label")) -> Table:
-    """The rows of a CSV file with a header line, blanks around cells removed.
+    """The rows of a labels file with at least the columns `required`.
 
     Raises:
         LabelsError: it is missing, not CSV in UTF-8, has no rows, lacks a required column, or its
             split column has a word that is not known.
+    """
+    if not path.exists():
+        raise LabelsError(
+            f"{path} does not exist; put a CSV with at least {', '.join(required)} there"
+        )
+    table = read_rows(path)
+    table.require(required)
+    if not table.rows:
+        raise LabelsError(f"{path} has a header and no rows; add a row for each image")
+    _check_splits(table)
+    return table
+
+
+def read_rows(path: Path) -> Table:
+    """The rows of a CSV file with a header line, blanks around cells removed; there may be none.
+
+    Raises:
+        LabelsError: it cannot be read, or is not CSV in UTF-8.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True, restval="")
             columns = tuple((name or "").strip() for name in reader.fieldnames or ())
             rows = tuple(_clean(columns, row) for row in reader)
-    except FileNotFoundError as cause:
-        raise LabelsError(
-            f"{path} does not exist; put a CSV with at least {', '.join(required)} there"
-        ) from cause
     except OSError as cause:
         raise LabelsError(f"{path} cannot be read: {cause.strerror}") from cause
     except (csv.Error, UnicodeDecodeError) as cause:
         raise LabelsError(f"{path} is not CSV text in UTF-8; save it as such") from cause
-    table = Table(path, columns, rows)
-    table.require(required)
-    if not rows:
-        raise LabelsError(f"{path} has a header and no rows; add a row for each image")
-    _check_splits(table)
-    return table
+    return Table(path, columns, rows)
 
 
 def partition_of(row: dict[str, str]) -> Partition | None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ _MAX_ANSWER_BYTES = 16_384
 _GRACE_S = 2.0
 """The child's own alarm rings first; this is for a child that cannot even be alarmed."""
 
+_WATCH_S = 0.5
+"""How often the watchdog looks."""
+
 _START_S = 60.0
 """Loading the codecs on a busy machine."""
 
@@ -45,8 +49,9 @@ _ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG")
 class Limits:
     """What reading one file may cost, and how many are read side by side."""
 
-    memory_bytes: int = 2 * 1024**3
-    """Address space of a child, codecs included."""
+    memory_bytes: int = 768 * 1024**2
+    """Address space of a child, codecs included; two of them, the scan itself and the files it
+    holds stay below 2 GB."""
     time_s: float = 20.0
     """Wall time for one file."""
     file_bytes: int = 256 * 1024**2
@@ -60,6 +65,7 @@ class BoundedReader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._child: subprocess.Popen[bytes] | None = None
+        self._watchdog = _Watchdog()
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +77,7 @@ class BoundedReader:
         trace: TracebackType | None,
     ) -> None:
         self._stop()
+        self._watchdog.end()
 
     def read(self, content: bytes) -> Facts | Fault:
         """What a file of this content is, or why it cannot be used.
@@ -79,7 +86,7 @@ class BoundedReader:
             ScanError: no child can be started; no file is to blame.
         """
         child = self._child or self._start()
-        with _killed_after(child, self._limits.time_s + _GRACE_S):
+        with self._watchdog.over(child, self._limits.time_s + _GRACE_S):
             answer = _exchange(child, content)
         if answer is None:
             return self._bury(child)
@@ -100,7 +107,7 @@ class BoundedReader:
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | single,
         )
         self._child = child
-        with _killed_after(child, _START_S):
+        with self._watchdog.over(child, _START_S):
             ready = _pipe(child.stdout).read(len(READY))
         if ready != READY:
             self._stop()
@@ -128,16 +135,38 @@ class BoundedReader:
             _pipe(child.stdin).close()
 
 
-@contextmanager
-def _killed_after(child: subprocess.Popen[bytes], limit_s: float) -> Iterator[None]:
-    """Kill `child` when the block takes longer: every read and write of its pipes then ends."""
-    timer = threading.Timer(limit_s, child.kill)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class _Watchdog:
+    """Kills a child that takes too long: every read and write of its pipes then ends.
+
+    One thread for all files of a reader; to start one for each costs as much as to read a header.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._watched: tuple[subprocess.Popen[bytes], float] | None = None
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+
+    @contextmanager
+    def over(self, child: subprocess.Popen[bytes], limit_s: float) -> Iterator[None]:
+        """Kill `child` when the block takes longer than `limit_s`, give or take half a second."""
+        with self._lock:
+            self._watched = (child, time.monotonic() + limit_s)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watched = None
+
+    def end(self) -> None:
+        """Watch no longer."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(_WATCH_S):
+            with self._lock:
+                if self._watched is not None and time.monotonic() > self._watched[1]:
+                    self._watched[0].kill()
 
 
 def _exchange(child: subprocess.Popen[bytes], content: bytes) -> bytes | None:

@@ -1,15 +1,16 @@
 """Plans say what they must, and the rule counts votes as people would by hand."""
 
+import json
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from protocol_strategies import SITES, a_plan, ballots
+from protocol_strategies import SITES, a_plan, ballots, cohorts
 
 from protocol.ballot import Activated, Ballot, Choice, NotActivated, Rule, decide_activation
 from protocol.errors import RecordError
-from protocol.plan import Aggregation, Plan
+from protocol.plan import Aggregation, Cohort, Plan
 
 
 @pytest.mark.parametrize(
@@ -95,3 +96,40 @@ def test_a_reason_says_who_refused() -> None:
     decision = decide_activation(plan, cast, Rule(approvals=2))
     assert isinstance(decision, NotActivated)
     assert "cedar" in decision.reason
+
+
+OLD_COHORT = b'{"label":"l","minimum_patients":3,"modality":["CR"],"positive":"p"}'
+
+
+def test_a_cohort_that_asks_for_no_more_has_the_bytes_it_always_had() -> None:
+    cohort = Cohort.from_bytes(OLD_COHORT)
+    assert cohort.to_bytes() == OLD_COHORT
+    assert cohort.minimum_images == 1
+
+
+@pytest.mark.parametrize("default", [b'"age":null,', b'"body_part":[],'])
+def test_a_default_spelt_out_is_not_canonical(default: bytes) -> None:
+    with pytest.raises(RecordError, match="not canonical"):
+        Cohort.from_bytes(OLD_COHORT.replace(b"{", b"{" + default))
+
+
+@given(cohorts)
+def test_every_cohort_comes_back_from_its_bytes(cohort: Cohort) -> None:
+    assert Cohort.from_bytes(cohort.to_bytes()) == cohort
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"studied": {"first": "2020-02", "last": "2020-01"}},
+        {"studied": {"first": "2020-13", "last": "2021-01"}},
+        {"age": {"least_years": 20, "most_years": 19}},
+        {"age": {"least_years": 20, "most_years": 91}},
+        {"body_part": ["chest"]},
+        {"view_position": ["PA\\\\AP"]},
+        {"minimum_images": 0},
+    ],
+)
+def test_a_cohort_that_nothing_could_answer_to_is_refused(asked: dict[str, object]) -> None:
+    with pytest.raises(RecordError):
+        Cohort.from_json(json.loads(OLD_COHORT) | asked)
