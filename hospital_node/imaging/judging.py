@@ -58,11 +58,8 @@ class Judge:
     def _judge_sound(
         self, look: Looked, facts: Facts, holders: dict[str, str]
     ) -> index.Indexed | Quarantined:
-        is_released = look.content_digest in self.released
-        if not is_released and may_show_identity(
-            facts.annotation, modality=facts.modality, sop_class=facts.sop_class
-        ):
-            return _quarantined(look, Reason.BURNED_IN)
+        if look.content_digest not in self.released and (suspicion := _suspicion(facts)):
+            return _quarantined(look, suspicion, facts.left)
         instance = instance_digest(self.key, facts.instance_uid)
         patient = pseudonym(self.key, facts.patient_id)
         if holders.get(instance, name_of(look.path)) != name_of(look.path):
@@ -88,6 +85,16 @@ class Judge:
             traits=facts.traits,
             labels=answer.labels,
         )
+
+
+def _suspicion(facts: Facts) -> Reason | None:
+    """Why a person must look at a sound file before it is used."""
+    if facts.left:
+        return Reason.IDENTIFIER_LEFT
+    may_show = may_show_identity(
+        facts.annotation, modality=facts.modality, sop_class=facts.sop_class
+    )
+    return Reason.BURNED_IN if may_show else None
 
 
 def settle(connection: Connection[Any], looks: Sequence[Looked], judge: Judge) -> None:

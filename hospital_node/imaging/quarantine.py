@@ -36,6 +36,8 @@ class Reason(StrEnum):
     TOO_SLOW = "too-slow"
     READER_DIED = "reader-died"
     BURNED_IN = "burned-in"
+    NOT_CLEARED = "not-cleared"
+    IDENTIFIER_LEFT = "identifier-left"
     NO_LABEL = "no-label"
     LABEL_CONFLICT = "label-conflict"
     PATIENT_CONFLICT = "patient-conflict"
@@ -74,6 +76,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.READER_DIED: "it made the reading process fail",
     Reason.BURNED_IN: "its pixels may show a name: BurnedInAnnotation is YES, or it is a capture, "
     "an ultrasound or the like and does not say NO",
+    Reason.NOT_CLEARED: "its header cannot be de-identified",
+    Reason.IDENTIFIER_LEFT: "de-identified, it would still say who its patient is",
     Reason.NO_LABEL: "no labels row is about it",
     Reason.LABEL_CONFLICT: "labels rows about it contradict each other",
     Reason.PATIENT_CONFLICT: "its labels row names another patient than the file does",

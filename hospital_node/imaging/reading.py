@@ -7,7 +7,7 @@ been decoded and are what the header declares. Labels, keys and the index are no
 
 import re
 from io import BytesIO
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +16,11 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from hospital_node.imaging.deidentify import Annotation
+from hospital_node.imaging.deidentify import Annotation, annotation_of
+from hospital_node.imaging.deidentify.clear import Cleared, clear, search_frame
+from hospital_node.imaging.deidentify.policy import Treatment
+from hospital_node.imaging.deidentify.profile import profile_of
+from hospital_node.imaging.deidentify.rescan import Left
 from hospital_node.imaging.frames import MAX_FRAMES, header_of
 from hospital_node.imaging.pixels import Stored, iter_frames, show
 from hospital_node.imaging.quarantine import Reason
@@ -39,7 +43,9 @@ _MAX_ID_CHARACTERS = 64
 _MODALITY = re.compile("[A-Z0-9_]{1,16}")
 """PS3.5 §6.2: a code string."""
 
-_ANNOTATIONS = {"YES": Annotation.PRESENT, "NO": Annotation.NONE}
+_KEPT_NOWHERE = bytes(32)
+"""Hides nothing and need not: what it keys is searched and thrown away, in a process that must not
+hold the hospital's key."""
 
 _BITS_ALLOCATED = (1, 8, 16, 32)
 """Bits of one sample as it is stored; floating-point images are not read."""
@@ -85,6 +91,10 @@ class Facts(Record):
     frames: Annotated[int, Field(ge=1, le=MAX_FRAMES)]
     bits: Annotated[int, Field(ge=1, le=32)]
     traits: Traits
+    treatment: Treatment = Treatment()
+    """What de-identifying it does."""
+    left: Annotated[str, Field(pattern=r"^[a-z ]{0,60}$")] = ""
+    """What de-identifying it would leave, in our own words; empty where nothing."""
 
 
 class Fault(Record):
@@ -104,7 +114,10 @@ class _Unusable(Exception):  # noqa: N818 - an outcome on its way up, never seen
 
 
 def inspect_file(content: bytes) -> Facts | Fault:
-    """The facts of a DICOM file's bytes, or the first fault found in them. Raises nothing."""
+    """The facts of a DICOM file's bytes, or the first fault found in them. Raises nothing.
+
+    A sound file has been de-identified and the copy searched; the copy is not kept.
+    """
     stage = Reason.BAD_HEADER
     try:
         instance = dcmread(BytesIO(content))
@@ -112,8 +125,10 @@ def inspect_file(content: bytes) -> Facts | Fault:
         _check_geometry(instance)
         facts = _facts(instance)
         _check_coding(instance)
+        stage = Reason.NOT_CLEARED
+        cleared = clear(instance, key=_KEPT_NOWHERE, profile=profile_of())
         stage = Reason.UNDECODABLE
-        _check_frames(instance)
+        left = _check_frames(instance, cleared)
     except _Unusable as outcome:
         return outcome.fault
     except InvalidDicomError:
@@ -122,7 +137,14 @@ def inspect_file(content: bytes) -> Facts | Fault:
         return Fault(reason=Reason.TOO_MUCH_MEMORY)
     except Exception:  # noqa: BLE001 - outermost edge: whatever a parser or codec raises is the file's
         return Fault(reason=stage)
-    return facts
+    return facts.model_copy(update=_told(cleared, left))
+
+
+def _told(cleared: Cleared | Left, left: Left | None) -> dict[str, Any]:
+    """What facts say of the de-identification."""
+    if isinstance(cleared, Left):
+        return {"left": str(cleared)}
+    return {"treatment": cleared.treatment, "left": "" if left is None else str(left)}
 
 
 def _check_identity(instance: Dataset) -> None:
@@ -181,15 +203,22 @@ def _check_coding(instance: Dataset) -> None:
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{found} bytes for {expected}")
 
 
-def _check_frames(instance: Dataset) -> None:
-    """Pass when every frame decodes to what the header declares, and can be shown."""
-    decoded = 0
+def _check_frames(instance: Dataset, cleared: Cleared | Left) -> Left | None:
+    """Pass when every frame decodes to what the header declares and can be shown.
+
+    Returns:
+        What the bytes of a frame spell of the patient, where the header was cleared.
+    """
+    decoded, left = 0, None
     for stored in iter_frames(instance):
         _check_decoded(instance, stored)
         _check_shown(header_of(instance, decoded), stored)
+        if isinstance(cleared, Cleared) and left is None:
+            left = search_frame(stored, cleared)
         decoded += 1
     if decoded != _frames(instance):
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{decoded} frames decoded")
+    return left
 
 
 def _check_shown(header: Dataset, stored: Stored) -> None:
@@ -232,7 +261,7 @@ def _facts(instance: Dataset) -> Facts:
         modality=_text(instance, "Modality"),
         sop_class=_text(instance, "SOPClassUID"),
         syntax=str(instance.file_meta.TransferSyntaxUID),
-        annotation=_ANNOTATIONS.get(_text(instance, "BurnedInAnnotation"), Annotation.UNKNOWN),
+        annotation=_annotation(instance),
         rows=_number(instance, "Rows"),
         columns=_number(instance, "Columns"),
         frames=_frames(instance),
@@ -244,6 +273,12 @@ def _facts(instance: Dataset) -> Facts:
 def _frames(instance: Dataset) -> int:
     """NumberOfFrames; 1 where there is none, or it is empty."""
     return _number(instance, "NumberOfFrames") if instance.get("NumberOfFrames") is not None else 1
+
+
+def _annotation(instance: Dataset) -> Annotation:
+    kinds = instance.get("ImageType") or ()
+    words = (kinds,) if isinstance(kinds, str) else tuple(str(kind) for kind in kinds)
+    return annotation_of(_text(instance, "BurnedInAnnotation"), words)
 
 
 def _group_uid(instance: Dataset, keyword: str) -> str:

@@ -1,0 +1,82 @@
+"""The re-scan of pixels: text that somebody has written as pixel values.
+
+Some systems keep a copy of the header in the first rows of the picture. The one rule kept here: no
+byte is passed over. A table finds in one pass where any form of an identifier could stand, and only
+there is it compared; writing that is drawn is not found here, and no program is trusted to.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.imaging.deidentify.identifiers import Identifier, Kind
+from hospital_node.imaging.deidentify.needles import WHOLE, byte_forms, pattern_of
+
+_BLOCK = 4096
+"""Bytes that are compared when any of them could begin a form."""
+
+_LONGEST = 256
+"""Bytes; a longer form is found by its first so many."""
+
+_NARROW, _WIDE = 1, 2
+"""Bits of the table: pairs of forms as they are, and of forms in UTF-16."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Spellings:
+    """What is looked for, and the table of every pair of bytes in it."""
+
+    pattern: re.Pattern[bytes]
+    table: NDArray[np.uint8]
+
+
+def holds_text(stored: NDArray[np.generic], identifiers: frozenset[Identifier]) -> bool:
+    """Whether the bytes of decoded pixels spell an identifier of 6 characters or more.
+
+    UIDs are not looked for: they are no name, and each image would need a table of its own.
+    """
+    wanted = _spellings(frozenset(one for one in identifiers if one.kind is not Kind.UID))
+    data = np.ascontiguousarray(stored).view(np.uint8).reshape(-1)
+    if wanted is None or len(data) < 2 * WHOLE:
+        return False
+    places = np.unique(_candidates(data, wanted.table) * 2 // _BLOCK)
+    return any(_block_matches(data, int(place), wanted.pattern) for place in places)
+
+
+@lru_cache(maxsize=8)
+def _spellings(identifiers: frozenset[Identifier]) -> _Spellings | None:
+    narrow = {form[:_LONGEST] for form in byte_forms(identifiers) if len(form) >= WHOLE}
+    wide = {b"\0".join(bytes((c,)) for c in form) for form in narrow if form.isascii()}
+    pattern = pattern_of(narrow | wide)
+    if pattern is None:
+        return None
+    table = np.zeros(65_536, dtype=np.uint8)
+    for bit, needles in ((_NARROW, narrow), (_WIDE, wide)):
+        for one in (b"\n".join(needles), b"\n".join(needles).upper()):
+            for other in (b"\n".join(needles), b"\n".join(needles).upper()):
+                first = np.frombuffer(one[:-1], dtype=np.uint8).astype(np.uint16)
+                second = np.frombuffer(other[1:], dtype=np.uint8).astype(np.uint16)
+                table[first | second << 8] |= bit
+    return _Spellings(pattern, table)
+
+
+def _candidates(data: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Where a form could stand: two pairs of it in a row, or five where it is in UTF-16.
+
+    A form of 6 characters has that many, wherever it begins.
+    """
+    words = data[: len(data) // 2 * 2].view("<u2")
+    possible = table[words]
+    two = possible[:-1] & possible[1:]
+    if not two.any():
+        return np.empty(0, dtype=np.intp)
+    five = two[:-3] & two[2:-1] & possible[4:] & _WIDE
+    return np.concatenate([np.flatnonzero(two & _NARROW), np.flatnonzero(five)])
+
+
+def _block_matches(data: NDArray[np.uint8], place: int, pattern: re.Pattern[bytes]) -> bool:
+    start = max(0, place * _BLOCK - 2 * _LONGEST)
+    return bool(pattern.search(data[start : (place + 1) * _BLOCK + 2 * _LONGEST].tobytes().lower()))
