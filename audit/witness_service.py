@@ -26,6 +26,7 @@ from audit.errors import AuditError, NoteError
 from audit.journal import start_journal
 from audit.keys import load_signer
 from audit.note import Algorithm, Signer, Verifier
+from audit.public_http import CONNECTIONS, BoundedProtocol
 from audit.service import listen
 from audit.settings import (
     Address,
@@ -112,6 +113,11 @@ def serve(settings: WitnessSettings) -> None:
             create_app(witnesses),
             log_config=None,
             access_log=False,
+            server_header=False,
+            http=BoundedProtocol,
+            ws="none",
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=_GRACE_S,
             **context,  # type: ignore[arg-type]  # TLS settings by their names
         )

@@ -9,6 +9,7 @@ may wait goes to a thread.
 import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from http import HTTPMethod
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -40,6 +41,10 @@ RECORDED_AS = b"wardround-recorded-as"
 SALT = b"wardround-salt"
 """Header with the salt, in hex, that opens what that entry says of the parameters."""
 
+_METHODS = frozenset(HTTPMethod)
+_POLICY_VIOLATION = 1008
+"""RFC 6455 §7.4.1."""
+
 _log = structlog.get_logger("audit.desk")
 
 
@@ -69,7 +74,7 @@ class _Conversation:
         )
         content = self.body.digest() if self.size_bytes else b""
         return Call(
-            f"{self.scope['method']} {route}",
+            f"{_method(self.scope['method'])} {route}",
             self.seal.close(spell_parameters(path, query, content)),
             self.seal.nonce,
             status,
@@ -88,7 +93,10 @@ class Recording:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one call (ASGI 3)."""
-        if scope["type"] != "http" or scope["path"].startswith(self._open_paths):
+        if scope["type"] == "websocket":  # no route has any; whatever had one went unrecorded
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        if scope["type"] == "lifespan" or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
@@ -107,6 +115,13 @@ class Recording:
             if isinstance(error, NotAdmittedError):
                 conversation.refused = error.refused
             await answer_to(error)(scope, receive, recorded_send)
+
+    def _is_open(self, path: str) -> bool:
+        """Whether a path needs no credentials: it is named whole, or lies in a folder that is."""
+        return any(
+            path.startswith(open_path) if open_path.endswith("/") else path == open_path
+            for open_path in self._open_paths
+        )
 
     def _recognise(self, conversation: _Conversation) -> Caller:
         by_session: Callable[[], Caller] | None = conversation.scope["state"].get("recognise")
@@ -155,6 +170,11 @@ class Recording:
             return []
         statement = access_refused(call, refused, caller=caller, count=count)
         return [(RECORDED_AS, self._desk.recorder.note(statement).event_id.encode())]
+
+
+def _method(given: str) -> str:
+    """The method, where HTTP has one of this name: a caller's own words are not recorded."""
+    return given if given in _METHODS else "(other)"
 
 
 def _measured(conversation: _Conversation, receive: Receive) -> Receive:

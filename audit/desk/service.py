@@ -36,6 +36,7 @@ from audit.keys import load_signer
 from audit.note import Signer
 from audit.outbox import Outbox
 from audit.parties import parties_of
+from audit.public_http import CONNECTIONS, BoundedProtocol
 from audit.service import listen
 from audit.settings import SettingsError, exit_code_of, read_settings, read_text
 from audit.trust import Trust
@@ -80,6 +81,10 @@ def serve(settings: DeskSettings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            http=BoundedProtocol,
+            ws="none",
+            proxy_headers=False,  # what a caller says of where it comes from is not believed
+            limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=_GRACE_S,
             **tls,  # type: ignore[arg-type]  # TLS settings by their names
         )

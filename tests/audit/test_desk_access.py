@@ -1,5 +1,6 @@
 """Who is let in at the desk, what is recorded of them, and what their database role may."""
 
+import itertools
 import re
 import secrets
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from desk_parties import Opened, new_key, opened_desk
 from fastapi.testclient import TestClient
 from psycopg import sql
 from psycopg_pool import ConnectionPool
+from starlette.websockets import WebSocketDisconnect
 
 from audit.desk import api_keys
 from audit.desk.app import create_app, create_routes
@@ -143,6 +145,49 @@ def test_the_record_learns_a_digest_of_what_was_asked_and_not_the_words(opened):
     assert len(kept) >= 8
     assert b"Musterfrau" not in b"".join(content for (content,) in rows)
     assert "Musterfrau" not in "".join(text for (text,) in kept)
+
+
+def test_a_method_of_a_callers_own_making_is_not_written_down(opened):
+    assert opened.client.request("MUSTERFRAU", "/v1/whoami").status_code == 405
+    assert opened.client_with(None).request("MUSTERFRAU", "/v1/whoami").status_code == 401
+    opened.settle()
+    with opened.desk.pool.connection() as connection:
+        rows = connection.execute("SELECT facts ->> 'route' FROM audit_event").fetchall()
+    assert rows.count(("(other) (none)",)) >= 1
+    assert not [route for (route,) in rows if route and "MUSTERFRAU" in route]
+
+
+SPELLINGS = (
+    "//v1/events", "/v1//events", "/v1/events/", "/V1/events", "/%2e/v1/events", "/v1/events;x",
+    "/static/../v1/events", "/static/%2e%2e/v1/events", "/v1/openapi.json/../events",
+    "/fhir/metadata/../../v1/events", "/fhir/CodeSystem/../AuditEvent", "/v1%2fevents", "/fhir",
+    "/fhir/CodeSystem/..%2fAuditEvent", "/v1/events%00", "http://desk/v1/events", "/v1",
+)  # fmt: skip
+
+
+def test_no_spelling_of_a_path_shows_anything_without_credentials(opened):
+    client = opened.client_with(None)
+    for path, method in itertools.product(SPELLINGS, ("GET", "HEAD", "OPTIONS", "POST", "TRACE")):
+        answer = client.request(method, path, follow_redirects=False)
+        assert answer.status_code in {303, 400, 401, 404, 405}, (method, path, answer.text)
+        assert "checkpoint" not in answer.text, (method, path)
+
+
+def test_there_is_no_way_past_the_record_by_a_websocket(opened):
+    with (
+        pytest.raises(WebSocketDisconnect) as refused,
+        opened.client.websocket_connect("/v1/events"),
+    ):
+        pass
+    assert refused.value.code == 1008
+
+
+def test_only_whole_names_and_folders_are_open_to_all(opened):
+    nobody = opened.client_with(None)
+    assert nobody.get("/v1/openapi.json").status_code == 200
+    assert nobody.get("/fhir/metadata").status_code == 200
+    assert nobody.get("/v1/openapi.jsonx").status_code == 401
+    assert nobody.get("/fhir/metadatax").status_code == 401
 
 
 def test_every_answer_forbids_caching_and_scripts(opened):
