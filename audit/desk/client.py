@@ -6,6 +6,7 @@ the same that stands in the log. What is in it is checked by `export_check`, whi
 
 import hashlib
 import os
+import re
 import ssl
 from base64 import b64decode
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ from audit.settings import SettingsError
 
 KEY_VARIABLE = "WARDROUND_AUDIT_KEY"
 """Environment variable that holds an API key, where no file does."""
+
+_NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 _ANSWER_S = 600.0
 """A large log takes minutes to write before its first byte leaves."""
@@ -52,9 +55,23 @@ def read_key(file: Path | None, environment: Mapping[str, str]) -> str:
             key = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as cause:
             raise SettingsError(f"--key-file: {file} cannot be read") from cause
-    if not key.strip():
+    key = key.strip()
+    if not key:
         raise SettingsError(f"no API key; give --key-file, or set {KEY_VARIABLE}")
-    return key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError("what was given is no API key: it is one line of plain letters")
+    return key
+
+
+def check_address(url: str) -> str:
+    """The desk's address, once it is seen that a key may be sent there.
+
+    Raises:
+        SettingsError: it is not https: whoever listens would read the key.
+    """
+    if not url.startswith("https://"):
+        raise SettingsError("--desk is not https://host:port; a key is sent to no other address")
+    return url.rstrip("/")
 
 
 def selection_of(conditions: list[str]) -> Selection:
@@ -68,7 +85,8 @@ def selection_of(conditions: list[str]) -> Selection:
         name, found, value = condition.partition("=")
         if not found or name in chosen:
             raise SettingsError("--where takes name=value, each name once")
-        chosen[name] = int(value) if name in Selection.NUMBERS and value.isdigit() else value
+        is_number = name in Selection.NUMBERS and _NUMBER.fullmatch(value)
+        chosen[name] = int(value) if is_number else value
     try:
         return Selection.from_json(chosen)
     except AuditError as cause:
@@ -91,7 +109,7 @@ def fetch_export(
             httpx.Client(verify=_context(address.ca), timeout=_ANSWER_S, trust_env=False) as http,
             http.stream(
                 "POST",
-                f"{address.url.rstrip('/')}/v1/exports",
+                f"{check_address(address.url)}/v1/exports",
                 json=wanted,
                 headers={"Authorization": f"Bearer {key}"},
             ) as answer,

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import httpx
 
+from audit.desk.client import check_address
 from audit.errors import AuditError
 from audit.problems import from_problem
 from audit.refusal import LogUnavailableError
@@ -24,7 +25,7 @@ class DeskClient:
 
     def __init__(self, url: str, key: str, *, ca: Path | None) -> None:
         self._http = httpx.Client(
-            base_url=url,
+            base_url=check_address(url),
             headers={"Authorization": f"Bearer {key}"},
             verify=_context(ca),
             timeout=_ANSWER_S,

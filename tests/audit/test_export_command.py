@@ -1,5 +1,6 @@
 """An auditor takes an export by command, over TLS with a key, and checks it without network."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from typer.testing import CliRunner
 from audit.__main__ import main
 from audit.cli import app
 from audit.desk.app import create_app
+from audit.desk.client import KEY_VARIABLE, read_key, selection_of
+from audit.selection import Selection
+from audit.settings import SettingsError
 
 RUNNER = CliRunner()
 
@@ -89,3 +93,43 @@ def test_other_formats_than_evidence_come_from_a_desk(tmp_path):
     answer = RUNNER.invoke(app, ["export", str(tmp_path / "x.csv"), "--format", "csv"])
     assert answer.exit_code != 0
     assert "--desk" in answer.output
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield server
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["export", "x.csv", "--format", "csv"], ["holds", "list"], ["disposals", "list"]],
+    ids=" ".join,
+)
+def test_a_key_is_sent_to_no_address_without_tls(listener, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    key = {KEY_VARIABLE: "wardround-aaaa.secret"}
+    answer = RUNNER.invoke(app, [*command, "--desk", url], env=key)
+    assert answer.exit_code == 3
+    assert "https://" in answer.output
+    assert "secret" not in answer.output
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+@pytest.mark.parametrize("key", ["", " \n", "wardround-ä", "one\ntwo", "a\0b"])
+def test_what_cannot_be_a_key_is_refused_without_repeating_it(key):
+    with pytest.raises(SettingsError) as refused:
+        read_key(None, {KEY_VARIABLE: key})
+    assert not key.strip() or key not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "condition", ["round=²", "round=-1", "round=", "round=1.5", "run_id", "name=x", "round=٣"]
+)
+def test_a_condition_that_no_selection_has_is_refused_in_one_line(condition):
+    with pytest.raises(SettingsError, match="--where"):
+        selection_of([condition])
+    assert selection_of(["round=2", "type=a."]) == Selection(round=2, type="a.")
