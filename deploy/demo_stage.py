@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from audit.desk.api_keys import make_key
+from audit.desk.api_keys import Holder, make_key
 from audit.desk.callers import Role as AuditRole
 from audit.desk.settings import DESK_DSN_VARIABLE
 from audit.settings import DSN_VARIABLE, SettingsError
@@ -223,8 +223,7 @@ def _give_auditor_key(home: Home) -> None:
     """Make the first auditor's key, and keep it where only its owner can read it."""
     key = make_key(
         home.folder / AUDITORS,
-        AuditRole.AUDITOR,
-        organisation="Supervisory Authority",
+        Holder("Supervisory Authority", AuditRole.AUDITOR),
         expires_us=None,
         random=secrets.token_bytes,
     )

@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 from audit import outbox, store
 from audit.app import Parts
 from audit.checkpoint import add_cosignatures, cosign
-from audit.desk.api_keys import make_key
+from audit.desk.api_keys import Holder, make_key
 from audit.desk.app import create_app
 from audit.desk.callers import Role
 from audit.desk.desk import Desk
@@ -47,9 +47,8 @@ def write_desk_files(folder: Path, story: Story, dsn: str, **desk: Any) -> DeskS
 
 
 def new_key(path: Path, role: Role = Role.AUDITOR, expires_us: int | None = None) -> str:
-    return make_key(
-        path, role, organisation=ORGANISATION, expires_us=expires_us, random=secrets.token_bytes
-    )
+    holder = Holder(ORGANISATION, role)
+    return make_key(path, holder, expires_us=expires_us, random=secrets.token_bytes)
 
 
 @dataclass

@@ -6,29 +6,61 @@ a revoked key is refused from the next call on.
 """
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from audit.desk.callers import Caller, Role, Via
+from audit.entry import ActorKind
 from audit.settings import SettingsError
 
 SECRET_BYTES = 32
 _ID_BYTES = 5
 PREFIX = "wardround-"
 _KEY = re.compile(r"wardround-([a-z2-7]{8})\.([A-Za-z0-9_-]{43})", re.ASCII)
+_ID = re.compile(r"[a-z2-7]{8}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_LONGEST_ORGANISATION = 200
 _OWNER_ONLY = 0o600
 _CALLER = "key."
 """How the pseudonym of a key's holder begins."""
 
 RandomBytes = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whom a key is for."""
+
+    organisation: str
+    role: Role
+    kind: ActorKind = ActorKind.PERSON
+    """A person, or a service that asks by itself: the record says which."""
+
+    def check(self) -> None:
+        """Pass when a key can be for this holder.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        name = self.organisation
+        is_name = isinstance(name, str) and 1 <= len(name) <= _LONGEST_ORGANISATION
+        if not (is_name and name.isprintable()):
+            raise ValueError(f"organisation: expected 1 to {_LONGEST_ORGANISATION} characters")
+        if self.kind is ActorKind.SYSTEM:
+            raise ValueError("kind: expected person or service; the system itself holds no key")
+        if self.kind is ActorKind.SERVICE and self.role is Role.RECORDS_OFFICER:
+            # Two people decide what is erased; a program would be a second one for whoever runs it.
+            raise ValueError("a records-officer is a person; give a service the role auditor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +74,23 @@ class ApiKey:
     """SHA-256 of the secret, in hex."""
     expires_us: int | None = None
     is_disabled: bool = False
+    kind: ActorKind = ActorKind.PERSON
+
+    def check(self) -> None:
+        """Pass when every member is what it should be, as a file may hold anything.
+
+        Raises:
+            ValueError: one is not.
+        """
+        Holder(self.organisation, self.role, self.kind).check()
+        is_right = (
+            _ID.fullmatch(self.id)
+            and _DIGEST.fullmatch(self.digest)
+            and (self.expires_us is None or type(self.expires_us) is int)
+            and type(self.is_disabled) is bool
+        )
+        if not is_right:
+            raise ValueError("id, digest, expires_us or is_disabled of a key is malformed")
 
     def is_valid(self, now_us: int) -> bool:
         """Whether the key opens anything at this time."""
@@ -50,22 +99,26 @@ class ApiKey:
     @property
     def caller(self) -> Caller:
         """Whoever holds the key, as the record calls them."""
-        return Caller(f"{_CALLER}{self.id}", self.organisation, self.role, Via.KEY)
+        return Caller(f"{_CALLER}{self.id}", self.organisation, self.role, Via.KEY, self.kind)
 
 
-def make_key(
-    path: Path, role: Role, *, organisation: str, expires_us: int | None, random: RandomBytes
-) -> str:
+def make_key(path: Path, holder: Holder, *, expires_us: int | None, random: RandomBytes) -> str:
     """Add a key to the file at `path` and return the key itself, which is kept nowhere.
 
     Raises:
-        SettingsError: the file cannot be read or written.
+        SettingsError: nobody of this kind can hold one, or the file cannot be read or written.
     """
-    known = read_keys(path) if path.exists() else ()
+    try:
+        holder.check()
+    except ValueError as cause:
+        raise SettingsError(str(cause)) from cause
     secret = base64.urlsafe_b64encode(random(SECRET_BYTES)).rstrip(b"=").decode()
     identity = base64.b32encode(random(_ID_BYTES)).decode().lower()
-    made = ApiKey(identity, organisation, role, _digest(secret), expires_us)
-    _write(path, (*known, made))
+    made = ApiKey(
+        identity, holder.organisation, holder.role, _digest(secret), expires_us, kind=holder.kind
+    )
+    with _turn(path):
+        _write(path, (*(read_keys(path) if path.exists() else ()), made))
     return f"{PREFIX}{identity}.{secret}"
 
 
@@ -75,12 +128,16 @@ def revoke_key(path: Path, identity: str) -> None:
     Raises:
         SettingsError: there is no such key, or the file cannot be written.
     """
-    known = read_keys(path)
-    if not any(key.id == identity for key in known):
-        raise SettingsError(f"{path} has no key {identity!r}; `wardround audit key list` names all")
-    _write(
-        path, tuple(replace(key, is_disabled=True) if key.id == identity else key for key in known)
-    )
+    with _turn(path):
+        known = read_keys(path)
+        if not any(key.id == identity for key in known):
+            raise SettingsError(
+                f"{path} has no key {identity!r}; `wardround audit key list` names all"
+            )
+        _write(
+            path,
+            tuple(replace(key, is_disabled=True) if key.id == identity else key for key in known),
+        )
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
@@ -93,7 +150,10 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
         if path.stat().st_mode & 0o077:
             raise SettingsError(f"desk.keys = {path}: others may read it; run chmod 600 on it")
         content = json.loads(path.read_bytes())
-        return tuple(_from_json(one) for one in content["keys"])
+        keys = tuple(_from_json(one) for one in content["keys"])
+        if len({key.id for key in keys}) != len(keys):
+            raise ValueError("two keys have one id")
+        return keys
     except OSError as cause:
         raise SettingsError(
             f"desk.keys = {path}: cannot be read ({cause.strerror}); "
@@ -157,7 +217,24 @@ def _digest(secret: str) -> str:
 
 
 def _from_json(value: dict[str, Any]) -> ApiKey:
-    return ApiKey(**{**value, "role": Role(value["role"])})
+    kind = ActorKind(value.get("kind", ActorKind.PERSON))
+    key = ApiKey(**{**value, "role": Role(value["role"]), "kind": kind})
+    key.check()
+    return key
+
+
+@contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """One change of the file at a time: of two at once, one would undo the other's revocation."""
+    try:
+        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
+    except OSError as cause:
+        raise SettingsError(f"desk.keys = {path}: cannot be written: {cause.strerror}") from cause
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _write(path: Path, keys: tuple[ApiKey, ...]) -> None:
@@ -172,5 +249,10 @@ def _write(path: Path, keys: tuple[ApiKey, ...]) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # or a revoked key would open the desk again after a power cut
+        finally:
+            os.close(folder)
     except OSError as cause:
         raise SettingsError(f"desk.keys = {path}: cannot be written: {cause.strerror}") from cause

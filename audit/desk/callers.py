@@ -44,10 +44,11 @@ class Caller:
     organisation: str
     role: Role
     via: Via
+    kind: ActorKind = ActorKind.PERSON
 
     def actor(self, purpose: str = "audit") -> Actor:
         """The caller as an entry of the log names them."""
-        return Actor(ActorKind.PERSON, self.id, self.organisation, str(self.role), purpose)
+        return Actor(self.kind, self.id, self.organisation, str(self.role), purpose)
 
 
 class Refused(StrEnum):

@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from audit.desk.api_keys import make_key, read_keys, revoke_key
+from audit.desk.api_keys import Holder, make_key, read_keys, revoke_key
 from audit.desk.callers import Role
 from audit.desk.settings import DeskSettings
+from audit.entry import ActorKind
 from audit.settings import read_settings
 
 keys = typer.Typer(no_args_is_help=True, help="Keys by which people ask at the auditors' desk.")
@@ -30,6 +31,9 @@ def new(
     role: Annotated[Role, typer.Option(help="What the key opens.")],
     organisation: Annotated[str, typer.Option(help="Whose it is: on the record with every call.")],
     config: Config = Path("audit.toml"),
+    kind: Annotated[
+        ActorKind, typer.Option(help="Who holds it: a person, or a service that asks by itself.")
+    ] = ActorKind.PERSON,
     days: Annotated[
         int | None, typer.Option(min=1, max=3650, help="Days it is valid; for ever by default.")
     ] = None,
@@ -40,8 +44,7 @@ def new(
     typer.echo(
         make_key(
             settings.desk.keys,
-            role,
-            organisation=organisation,
+            Holder(organisation, role, kind),
             expires_us=expires_us,
             random=secrets.token_bytes,
         )
@@ -51,12 +54,17 @@ def new(
 @keys.command("list")
 def show(config: Config = Path("audit.toml")) -> None:
     """Name every key that was made, and what it opens."""
-    table = Table("id", "role", "organisation", "until", "")
+    table = Table("id", "role", "kind", "organisation", "until", "")
     for key in read_keys(read_settings(config, DeskSettings).desk.keys):
         until = datetime.fromtimestamp(key.expires_us / 1e6, UTC) if key.expires_us else None
         last = f"{until:%d %B %Y}" if until else "for ever"
         table.add_row(
-            key.id, str(key.role), key.organisation, last, "revoked" if key.is_disabled else ""
+            key.id,
+            str(key.role),
+            str(key.kind),
+            key.organisation,
+            last,
+            "revoked" if key.is_disabled else "",
         )
     Console().print(table)
 

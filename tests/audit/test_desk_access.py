@@ -1,9 +1,11 @@
 """Who is let in at the desk, what is recorded of them, and what their database role may."""
 
 import itertools
+import json
 import re
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from audit.desk.app import create_app, create_routes
 from audit.desk.callers import Role
 from audit.desk.rights import grant
 from audit.desk.service import now_us, open_desk
+from audit.entry import ActorKind
 from audit.settings import SettingsError
 from deploy.postgres_server import create_guest, drop_guest
 
@@ -288,3 +291,76 @@ def test_a_file_of_keys_holds_no_key(tmp_path):
     path = tmp_path / "auditors.json"
     key = new_key(path)
     assert key.partition(".")[2] not in path.read_text()
+
+
+def key_for(path: Path, organisation: str, role: Role, kind: ActorKind) -> str:
+    holder = api_keys.Holder(organisation, role, kind)
+    return api_keys.make_key(path, holder, expires_us=None, random=secrets.token_bytes)
+
+
+def test_a_service_is_on_the_record_as_a_service(opened):
+    path = opened.settings.desk.keys
+    key = key_for(path, "Monitoring", Role.OPERATOR, ActorKind.SERVICE)
+    assert opened.client_with(key).get("/v1/health/log").status_code == 200
+    opened.settle()
+    entries = opened.get("/v1/events", type="audit.query", organisation="Monitoring")["entries"]
+    assert [one["entry"]["actor"]["kind"] for one in entries] == ["service"]
+
+
+@pytest.mark.parametrize(
+    ("organisation", "role", "kind"),
+    [
+        ("A", Role.RECORDS_OFFICER, ActorKind.SERVICE),
+        ("A", Role.AUDITOR, ActorKind.SYSTEM),
+        ("", Role.AUDITOR, ActorKind.PERSON),
+        ("A\nB", Role.AUDITOR, ActorKind.PERSON),
+        ("A" * 201, Role.AUDITOR, ActorKind.PERSON),
+    ],
+)
+def test_no_key_is_made_for_a_holder_that_the_record_could_not_name(
+    tmp_path, organisation, role, kind
+):
+    path = tmp_path / "auditors.json"
+    with pytest.raises(SettingsError, match=r"kind|records-officer|organisation"):
+        key_for(path, organisation, role, kind)
+    assert not path.exists()
+
+
+def test_of_many_changes_at_once_none_is_lost(tmp_path):
+    path = tmp_path / "auditors.json"
+    first = new_key(path)[len(api_keys.PREFIX) :].partition(".")[0]
+    with ThreadPoolExecutor(8) as pool:
+        made = [pool.submit(new_key, path) for _ in range(20)]
+        revoked = pool.submit(api_keys.revoke_key, path, first)
+        made += [pool.submit(new_key, path) for _ in range(20)]
+    revoked.result()
+    names = {one.result()[len(api_keys.PREFIX) :].partition(".")[0] for one in made}
+    kept = {key.id: key for key in api_keys.read_keys(path)}
+    assert kept.keys() == names | {first}
+    assert [key.id for key in kept.values() if key.is_disabled] == [first]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": None},
+        {"digest": "0" * 63},
+        {"id": "ADMIN"},
+        {"expires_us": "never"},
+        {"is_disabled": "false"},
+        {"role": "admin"},
+        {"kind": "system"},
+        {"organisation": 5},
+        {"more": 1},
+    ],
+)
+def test_a_file_of_keys_that_was_spoilt_opens_nothing(tmp_path, change):
+    path = tmp_path / "auditors.json"
+    key = new_key(path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({"keys": [{**content["keys"][0], **change}]}))
+    with pytest.raises(SettingsError, match="not a file of keys"):
+        api_keys.KeyRing(path, now_us).find(key)
+    path.write_text(json.dumps({"keys": content["keys"] * 2}))
+    with pytest.raises(SettingsError, match="one id"):
+        api_keys.KeyRing(path, now_us).find(key)
