@@ -33,6 +33,7 @@ from audit.export_check import DIFFERENT, check_export
 from audit.export_lines import Format, Manifest
 from audit.merkle import leaf_hash
 from audit.note import Note
+from audit.refusal import LogUnavailableError
 from audit.selection import Selection
 from audit.trust import Trust
 
@@ -149,6 +150,16 @@ def test_an_export_of_another_history_is_not_taken_for_one_of_this(opened, tmp_p
     head = canonical_json({"manifest": manifest}) + b"\n"
     found = check(opened, b"".join([head, *lines[1:]]), tmp_path)
     assert any("another history" in text for text in found)
+
+
+def test_an_export_under_a_checkpoint_that_no_quorum_cosigned_is_named(opened, tmp_path):
+    """The log's key alone vouches for no export: its holder can sign any history."""
+    lines = export(opened, "ndjson", type="plan.voted")[0].splitlines(keepends=True)
+    manifest = parse_canonical(lines[0].strip())["manifest"]
+    alone = opened.story.note().partition("/witness ")[0].rpartition("\n")[0] + "\n"
+    head = canonical_json({"manifest": manifest | {"checkpoint": alone}}) + b"\n"
+    (difference,) = check(opened, b"".join([head, *lines[1:]]), tmp_path)
+    assert "the export's checkpoint" in difference
 
 
 def test_evidence_older_than_the_export_is_refused(opened, tmp_path):
@@ -285,6 +296,14 @@ def test_nothing_is_exported_that_no_quorum_has_seen(opened, tmp_path):
     opened.settle()
     exported = write_export(opened.desk, Format.NDJSON, Selection(), folder=tmp_path)
     assert exported.count == exported.manifest.size == len(opened.story.entries)
+
+
+def test_nothing_is_exported_before_all_of_it_can_be_searched(opened, tmp_path):
+    with opened.desk.pool.connection() as connection:
+        connection.execute("DELETE FROM audit_event WHERE idx > 3")
+    with pytest.raises(LogUnavailableError, match="can be searched yet"):
+        write_export(opened.desk, Format.NDJSON, Selection(), folder=tmp_path)
+    assert list(tmp_path.glob("export*")) == []
 
 
 def test_an_outcome_has_a_code_and_a_verdict(opened, tmp_path):
