@@ -7,6 +7,8 @@ cannot talk a node into anything; it can only show proofs. A refusal is a value.
 
 import base64
 import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from audit.entry import Entry
@@ -16,7 +18,7 @@ from audit.proof import check_proof
 from audit.refusal import LogForkedError, LogUnavailableError
 from hospital_node.continuity import check_continuity
 from hospital_node.errors import LedgerBehindError
-from hospital_node.history import ForkError, check_history
+from hospital_node.history import ForkError, check_history, is_withdrawn
 from hospital_node.policy import Forbidden
 from hospital_node.site import Site
 from hospital_node.store import CastBallot, Task, load_answer, load_ballot
@@ -107,6 +109,7 @@ def _admit(order: Order, packed: Packed, site: Site) -> Admitted | Repeated:
         return repeated
     _check_time(order, warrant, site)
     _check_policy(order, site)
+    _check_standing(order, site)
     _check_ledger(site)
     return Admitted(order, cast, warrant, task, sha256_text(entry.content))
 
@@ -197,7 +200,7 @@ def _check_model(order: Order, warrant: Opening | Candidate, packed: Packed) -> 
 
 def _check_log(order: Order, entry: Entry, site: Site) -> None:
     """The warrant is in the log, a quorum has seen it, and it is the log we have watched."""
-    try:
+    with _log_faults_refused():
         checkpoint = check_proof(
             order.proof,
             entry.leaf,
@@ -205,12 +208,6 @@ def _check_log(order: Order, entry: Entry, site: Site) -> None:
             witness_policy=site.membership.witnesses,
         )
         check_history(site, checkpoint)
-    except (ForkError, LogForkedError) as fault:
-        raise _RefusalError(Reason.LOG_FORKED, str(fault)) from fault
-    except LogUnavailableError as fault:
-        raise _RefusalError(Reason.LOG_UNAVAILABLE, LOG_AWAY) from fault
-    except AuditError as fault:
-        raise _RefusalError(Reason.PROOF_INVALID, str(fault)) from fault
 
 
 def _task_of(order: Order, warrant: Opening | Candidate) -> Task:
@@ -250,13 +247,27 @@ def _check_policy(order: Order, site: Site) -> None:
         raise _RefusalError(verdict.reason, verdict.explanation)
 
 
+def _check_standing(order: Order, site: Site) -> None:
+    """The plan stands: nothing is begun, nor charged, under one that was taken back."""
+    with _log_faults_refused():
+        if is_withdrawn(site, order.plan.id):
+            raise _RefusalError(Reason.PLAN_WITHDRAWN, "the plan was withdrawn, as the log says")
+
+
 def _check_ledger(site: Site) -> None:
     """The ledger counts all that the log has seen charged; the last look before the charge."""
-    try:
+    with _log_faults_refused():
         check_continuity(site)
+
+
+@contextmanager
+def _log_faults_refused() -> Iterator[None]:
+    """What can go wrong when the log is asked or believed, each as the refusal it comes to."""
+    try:
+        yield
     except LedgerBehindError as fault:
         raise _RefusalError(Reason.LEDGER_BEHIND, str(fault)) from fault
-    except LogForkedError as fault:
+    except (ForkError, LogForkedError) as fault:
         raise _RefusalError(Reason.LOG_FORKED, str(fault)) from fault
     except LogUnavailableError as fault:
         raise _RefusalError(Reason.LOG_UNAVAILABLE, LOG_AWAY) from fault

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 from audit.checkpoint import Checkpoint
 from audit.client import LogClient
+from audit.entry import Entry
 from audit.errors import AuditError, ProofError
 from audit.merkle import verify_consistency
+from audit.note import Verifier
 from audit.witness import WitnessStore
 from hospital_node.site import Site
 from protocol.events import Kind
@@ -29,6 +31,24 @@ def read_entries(log: LogClient, kind: Kind) -> Iterator[bytes]:
     while page := log.events(type=kind, after=after):
         yield from (logged.entry for logged in page)
         after = page[-1].index
+
+
+def is_withdrawn(site: Site, plan_id: str) -> bool:
+    """Whether the log holds the centre's word that this plan is taken back.
+
+    A log that leaves the entry out is not found out here, but by whoever verifies the whole of it.
+
+    Raises:
+        AuditError: the log cannot be read, or what it shows is not the centre's.
+    """
+    centre = Verifier.from_vkey(site.consortium.centre.event_vkey)
+    found = site.log.events(type=Kind.PLAN_WITHDRAWN, plan_id=plan_id, producer=centre.name)
+    for logged in found:
+        entry = Entry.parse(logged.entry)
+        entry.verify(centre)
+        if (entry.type, entry.plan_id) == (Kind.PLAN_WITHDRAWN, plan_id):
+            return True
+    return False
 
 
 def check_history(site: Site, shown: Checkpoint) -> None:

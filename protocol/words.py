@@ -16,6 +16,7 @@ class Reason(StrEnum):
     PLAN_NOT_SIGNED = "plan-not-signed"
     PLAN_NOT_ALLOWED = "plan-not-allowed"
     PLAN_EXPIRED = "plan-expired"
+    PLAN_WITHDRAWN = "plan-withdrawn"
     PROOF_INVALID = "proof-invalid"
     LOG_FORKED = "log-forked"
     BUDGET_EXHAUSTED = "budget-exhausted"

@@ -1,13 +1,14 @@
-"""A plan that is taken back while it runs: what is open ends, nothing more opens, as the log says."""
+"""A plan that is taken back while it runs: nothing is begun and nothing opens, as the log says."""
 
-from collections.abc import Callable
+import threading
+from typing import Any
 
 import pytest
 from federation import Federation, small_plan
 
 from protocol.plan import Plan
-from protocol.round import RoundState
-from protocol.words import Ground
+from protocol.round import RoundState, Verdict
+from protocol.words import Ground, Reason
 from services.coordinator import store
 from services.coordinator.runs import create_run
 from services.errors import NotActiveError
@@ -28,24 +29,41 @@ def active(people: Federation, second_run: str) -> Plan:
 
 @pytest.fixture(scope="module")
 def withdrawn_run(people: Federation, active: Plan) -> str:
-    """A run during whose first round the plan is withdrawn."""
+    """A run that is withdrawn when its first orders are out, before a hospital has acted on one."""
+    is_said = threading.Event()
 
-    def withdrawing(answer: Callable) -> Callable:
-        def asked(order: bytes, packed: object) -> object:
-            withdraw(people.centre, active.id, Ground.SAFETY)
-            return answer(order, packed)
+    def withdrawing(order: bytes, packed: Any) -> Any:
+        withdraw(people.centre, active.id, Ground.SAFETY)
+        assert people.centre.log.events(type="plan.withdrawn", plan_id=active.id, wait_s=30)
+        is_said.set()
+        return people.answerers()["north"](order, packed)
 
-        return asked
+    def waiting(order: bytes, packed: Any) -> Any:
+        assert is_said.wait(30)
+        return people.answerers()["south"](order, packed)
 
-    answerers = people.answerers()
-    return people.run(active, {"north": withdrawing(answerers["north"])})
+    return people.run(active, {"north": withdrawing, "south": waiting})
+
+
+def test_no_hospital_begins_what_the_log_says_was_withdrawn(
+    people: Federation, active: Plan, withdrawn_run: str
+) -> None:
+    answers = {
+        (one.site, one.answer.verdict, one.answer.reason)
+        for one in people.exchanges
+        if one.answer.plan_id == active.id
+    }
+    refused = (Verdict.REFUSED, Reason.PLAN_WITHDRAWN)
+    assert answers == {("north", *refused), ("south", *refused)}
+    charged = [e for e in people.entries() if e.type == "privacy.charged"]
+    assert "training" not in {e.body["purpose"] for e in charged if e.plan_id == active.id}
 
 
 def test_the_round_that_was_open_ends_and_no_other_opens(
     people: Federation, withdrawn_run: str
 ) -> None:
     (only,) = people.rounds(withdrawn_run)
-    assert only.state is RoundState.CLOSED
+    assert only.state is RoundState.ABANDONED
     with people.centre.pool.connection() as connection:
         run = store.load_run(connection, withdrawn_run)
     assert (run.state, run.explanation) == ("halted", "the plan was withdrawn during the run")
