@@ -66,6 +66,10 @@ class Compute(Section):
 
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    tensor_cache_bytes: Annotated[int, Field(ge=0)] = 20 * 1024**3
+    """What decoded images may take of the state folder's disk; 0 keeps none.
+
+    The default holds 200,000 radiographs at 160 px."""
 
 
 class Flower(Section):

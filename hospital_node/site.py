@@ -19,11 +19,12 @@ from hospital_node.actors import operator_of
 from hospital_node.clock import now_us
 from hospital_node.database import Connection
 from hospital_node.identity import read_identity
+from hospital_node.imaging.tensors import TensorCache
 from hospital_node.ledger import Ledger
 from hospital_node.local_log import open_local_outbox
 from hospital_node.policy import Policy
 from hospital_node.settings import NodeSettings
-from hospital_node.training.features import FeatureCache
+from hospital_node.training.features import FeatureCache, read_kept
 from hospital_node.training.randomness import Randomness, SecureRandomness
 from protocol.consortium import Consortium
 from protocol.event import Actor
@@ -44,6 +45,8 @@ class Site:
     policy: Policy
     ledger: Ledger
     log: LogClient
+    tensors: TensorCache
+    """Decoded images."""
     features: FeatureCache
     clock_us: Callable[[], int]
     """UTC microseconds."""
@@ -90,6 +93,9 @@ def open_site(settings: NodeSettings) -> Site:
     database.prepare(settings.database.dsn)
     outbox = Outbox(identity.signer, now_us, secrets.token_bytes, membership.log.name)
     local = open_local_outbox(identity.signer)
+    tensors = TensorCache(
+        settings.site.state / "tensors", limit_bytes=settings.compute.tensor_cache_bytes
+    )
     return Site(
         settings=settings,
         consortium=identity.consortium,
@@ -100,7 +106,12 @@ def open_site(settings: NodeSettings) -> Site:
         policy=policy,
         ledger=Ledger(outbox, policy, identity.signer.verifier, local=local),
         log=LogClient(settings.audit.url, settings.tls, membership.log, membership.witnesses),
-        features=FeatureCache(settings.site.state / "features", device=settings.compute.device),
+        tensors=tensors,
+        features=FeatureCache(
+            settings.site.state / "features",
+            read=read_kept(tensors),
+            device=settings.compute.device,
+        ),
         clock_us=now_us,
         random_bytes=secrets.token_bytes,
         randomness=SecureRandomness.from_system,

@@ -9,36 +9,36 @@ import hmac
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
+from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
-from pydicom import dcmread
 
-from hospital_node.imaging import index
+from hospital_node.imaging import index, volumes
 from hospital_node.imaging.consent import ConsentMode
-from hospital_node.imaging.errors import EmptyCohortError, OneClassError, PixelsError
+from hospital_node.imaging.errors import EmptyCohortError, OneClassError
 from hospital_node.imaging.index import Labelled
 from hospital_node.imaging.pixels import Picture, picture_of
+from hospital_node.imaging.volumes import ImageRef, VolumeRef, open_image
 from protocol.budget import Partition
-from protocol.plan import Cohort
-from protocol.record import sha256_text
+from protocol.plan import Cohort, Preprocessing
 
 MIN_SALT_BYTES = 16
 """Below 128 bits a commitment could be tried against guesses."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRef:
-    """One image, and the exact bytes that were checked when it was indexed."""
+class Kind(StrEnum):
+    """What a plan takes for one image."""
 
-    instance: str
-    """Keyed digest of its SOPInstanceUID."""
-    path: Path
-    """May identify the patient: never logged, never sent."""
-    content_digest: str
+    PICTURES = "pictures"
+    VOLUMES = "volumes"
+
+
+def kind_of(preprocessing: Preprocessing) -> Kind:
+    """What a plan with this preprocessing takes for one image."""
+    return Kind.PICTURES if preprocessing.volume is None else Kind.VOLUMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Patient:
     pseudonym: str
     label: int
     """1 where the cohort's positive class, otherwise 0."""
-    images: tuple[ImageRef, ...]
+    images: tuple[ImageRef, ...] | tuple[VolumeRef, ...]
     """By instance."""
 
 
@@ -68,6 +68,7 @@ def select(
     *,
     salt: bytes,
     mode: ConsentMode = ConsentMode.OPT_OUT,
+    kind: Kind = Kind.PICTURES,
 ) -> Selection:
     """The patients of `cohort` in this hospital's index.
 
@@ -79,18 +80,19 @@ def select(
         cohort: what the plan asks for.
         salt: secret random bytes, the same for as long as the manifest is to stay the same.
         mode: what a patient's silence means here.
+        kind: what the plan takes for one image (`kind_of`).
 
     Raises:
         EmptyCohortError: nothing in the index answers to the cohort.
         OneClassError: all training patients carry the same answer.
     """
-    train, held_out, images = look_up(connection, cohort, mode=mode)
+    train, held_out, images = look_up(connection, cohort, mode=mode, kind=kind)
     _check_classes(train, cohort)
     return Selection(train, held_out, commit(images, salt))
 
 
 def look_up(
-    connection: Connection[Any], cohort: Cohort, *, mode: ConsentMode
+    connection: Connection[Any], cohort: Cohort, *, mode: ConsentMode, kind: Kind = Kind.PICTURES
 ) -> tuple[tuple[Patient, ...], tuple[Patient, ...], list[Labelled]]:
     """The training and the held-out patients of `cohort`, and their images, whatever the classes.
 
@@ -98,17 +100,17 @@ def look_up(
         EmptyCohortError: nothing in the index answers to the cohort.
     """
     folder = index.folder_of(connection)
-    images = index.labelled_images(connection, cohort, mode=mode)
+    images = _of_kind(index.labelled_images(connection, cohort, mode=mode), kind)
     if folder is None or not images:
         raise EmptyCohortError(
-            f"no indexed image is of modality {' or '.join(cohort.modality)} with a label in "
+            f"no {_SINGULAR[kind]} is of modality {' or '.join(cohort.modality)} with a label in "
             f"column {cohort.label!r}{_also_asked(cohort)}; "
             f"{index.count_instances(connection)} images are indexed. "
             "Scan the folder, or look at the quarantine and at the consents for what was left out"
         )
     train, held_out = (
         tuple(
-            _patient(images_of, cohort.positive, folder)
+            _patient(images_of, cohort.positive, _refs(images_of, folder, kind))
             for images_of in _by_patient(image for image in images if image.partition is partition)
         )
         for partition in (Partition.TRAIN, Partition.HELD_OUT)
@@ -124,15 +126,9 @@ def read_pixels(ref: ImageRef) -> Picture:
     Raises:
         PixelsError: the file is gone, or is not what was indexed.
     """
-    try:
-        content = ref.path.read_bytes()
-    except OSError as cause:
-        raise _changed(ref, "can no longer be read") from cause
-    if sha256_text(content) != ref.content_digest:
-        raise _changed(ref, "has changed since it was indexed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # their text quotes the file
-        return picture_of(dcmread(BytesIO(content)))
+        return picture_of(open_image(ref))
 
 
 def commit(images: Iterable[Labelled], salt: bytes) -> str:
@@ -171,13 +167,45 @@ def _by_patient(images: Iterable[Labelled]) -> Iterator[list[Labelled]]:
         yield list(group)
 
 
-def _patient(images: list[Labelled], positive: str, folder: Path) -> Patient:
+_SINGULAR = {
+    Kind.PICTURES: "indexed image of a single frame",
+    Kind.VOLUMES: "indexed series or image of several frames makes a volume that",
+}
+
+
+def _of_kind(images: list[Labelled], kind: Kind) -> list[Labelled]:
+    """The images that a plan of this kind takes, by patient and instance."""
+    match kind:
+        case Kind.PICTURES:
+            return [image for image in images if image.frames == 1]
+        case Kind.VOLUMES:
+            gathered = volumes.gather(images, Path())
+            taken = [image for _, members in gathered.volumes for image in members]
+            return sorted(taken, key=lambda image: (image.pseudonym, image.instance))
+
+
+def _refs(
+    images: list[Labelled], folder: Path, kind: Kind
+) -> tuple[ImageRef, ...] | tuple[VolumeRef, ...]:
+    match kind:
+        case Kind.PICTURES:
+            return tuple(
+                ImageRef(image.instance, folder / image.path, image.content_digest)
+                for image in images
+            )
+        case Kind.VOLUMES:
+            return tuple(ref for ref, _ in volumes.gather(images, folder).volumes)
+
+
+def _patient(
+    images: list[Labelled],
+    positive: str,
+    refs: tuple[ImageRef, ...] | tuple[VolumeRef, ...],
+) -> Patient:
     return Patient(
         pseudonym=images[0].pseudonym,
         label=int(any(image.label == positive for image in images)),
-        images=tuple(
-            ImageRef(image.instance, folder / image.path, image.content_digest) for image in images
-        ),
+        images=refs,
     )
 
 
@@ -204,8 +232,3 @@ def _check_classes(train: tuple[Patient, ...], cohort: Cohort) -> None:
             f"of {len(train)} training patients {positives} carry {cohort.positive!r} in column "
             f"{cohort.label!r}; training needs patients of both classes at this hospital"
         )
-
-
-def _changed(ref: ImageRef, what: str) -> PixelsError:
-    short = ref.instance.removeprefix("sha256:")[:12]
-    return PixelsError(f"indexed image {short} {what}; scan the folder again")

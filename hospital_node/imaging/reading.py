@@ -24,6 +24,7 @@ from hospital_node.imaging.deidentify.rescan import Left
 from hospital_node.imaging.frames import MAX_FRAMES, header_of
 from hospital_node.imaging.pixels import Stored, iter_frames, show
 from hospital_node.imaging.quarantine import Reason
+from hospital_node.imaging.series import SeriesFault, arrange_frames
 from hospital_node.imaging.syntaxes import is_read
 from hospital_node.imaging.traits import Traits, read_traits
 from protocol.record import Record
@@ -39,6 +40,9 @@ _SAMPLED = 16
 
 _MAX_ID_CHARACTERS = 64
 """PS3.5 §6.2: LO and UI hold at most 64."""
+
+_PLACE = ("position_mm", "orientation", "spacing_mm")
+"""Traits that say where an image lies."""
 
 _MODALITY = re.compile("[A-Z0-9_]{1,16}")
 """PS3.5 §6.2: a code string."""
@@ -266,7 +270,7 @@ def _facts(instance: Dataset) -> Facts:
         columns=_number(instance, "Columns"),
         frames=_frames(instance),
         bits=_number(instance, "BitsStored"),
-        traits=read_traits(instance),
+        traits=_traits(instance),
     )
 
 
@@ -279,6 +283,22 @@ def _annotation(instance: Dataset) -> Annotation:
     kinds = instance.get("ImageType") or ()
     words = (kinds,) if isinstance(kinds, str) else tuple(str(kind) for kind in kinds)
     return annotation_of(_text(instance, "BurnedInAnnotation"), words)
+
+
+def _traits(instance: Dataset) -> Traits:
+    """The traits, of several frames with the place of the first slice; none of what is no volume.
+
+    A cohort of volumes takes an image of several frames when it has a position.
+    """
+    traits, frames = read_traits(instance), _frames(instance)
+    if frames == 1:
+        return traits
+    stack = arrange_frames(instance, frames)
+    if isinstance(stack, SeriesFault):
+        return traits.model_copy(update=dict.fromkeys(_PLACE))
+    first = read_traits(header_of(instance, stack.order[0]))
+    # Top attributes of a classic image have the first frame's position, wherever that lies.
+    return traits.model_copy(update={name: getattr(first, name) for name in _PLACE})
 
 
 def _group_uid(instance: Dataset, keyword: str) -> str:

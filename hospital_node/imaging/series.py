@@ -8,11 +8,13 @@ fault and is not bent into one. Files, databases and networks are not known here
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
-from hospital_node.imaging.frames import MAX_FRAMES, Plane, cross
+from hospital_node.imaging.frames import MAX_FRAMES, Plane, cross, planes_of
 
 MIN_SLICES = 3
 """Below that, an even distance cannot be told from a missing slice."""
@@ -36,6 +38,7 @@ _STEP_SLACK = 0.05
 class SeriesReason(StrEnum):
     """Why pictures are no volume."""
 
+    COLOUR = "colour"
     TOO_FEW = "too-few-slices"
     TOO_MANY = "too-many-slices"
     NO_GEOMETRY = "no-geometry"
@@ -51,6 +54,7 @@ class SeriesReason(StrEnum):
 
 
 SERIES_EXPLANATIONS: dict[SeriesReason, str] = {
+    SeriesReason.COLOUR: "its frames are in colour; volumes are of grey values",
     SeriesReason.TOO_FEW: f"it has fewer than {MIN_SLICES} slices",
     SeriesReason.TOO_MANY: "it has more slices or voxels than are read here",
     SeriesReason.NO_GEOMETRY: "a slice does not say where it lies (position, orientation, spacing)",
@@ -133,7 +137,17 @@ def arrange(slices: Sequence[Slice]) -> Stack | SeriesFault:
         return outcome.fault
 
 
-def fill(stack: Stack, pictures: Iterable[NDArray[np.float64]]) -> Volume:
+def arrange_frames(instance: Dataset, frames: int) -> Stack | SeriesFault:
+    """The order and geometry of the frames of one grey instance, or why they are no volume."""
+    if frames > MAX_FRAMES:
+        return SeriesFault(SeriesReason.TOO_MANY, f"{frames}")
+    if instance.PhotometricInterpretation not in {"MONOCHROME1", "MONOCHROME2"}:
+        return SeriesFault(SeriesReason.COLOUR)
+    planes = planes_of(instance, frames) or [None] * frames
+    return arrange([Slice(int(instance.Rows), int(instance.Columns), plane) for plane in planes])
+
+
+def fill(stack: Stack, pictures: Iterable[NDArray[np.floating[Any]]]) -> Volume:
     """The volume of a stack.
 
     Args:

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.imaging.dataset import ImageRef, Patient, read_pixels
-from hospital_node.imaging.volume import prepare
+from hospital_node.imaging.dataset import Patient, read_pixels
+from hospital_node.imaging.tensors import TensorCache
+from hospital_node.imaging.volume import Grid, fit, fit_volume, normalise
+from hospital_node.imaging.volumes import ImageRef, VolumeRef, read_volume
 from hospital_node.training.model import Backbone, device_named, normalise_features
 from protocol.catalogue import card_of
 from protocol.plan import Plan, Preprocessing
@@ -33,8 +35,8 @@ SHARD_IMAGES = 512
 Progress = Callable[[int, int], None]
 """Called with the number of images done and to do."""
 
-Reader = Callable[[ImageRef, Preprocessing], NDArray[np.float32]]
-"""From an image to the network's input, shape (3, S, S)."""
+Reader = Callable[[ImageRef | VolumeRef, Preprocessing], NDArray[np.float32]]
+"""From an image to the network's input, shape (3, S, S), or (D, 3, S, S) of a volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,27 @@ class PatientFeatures:
         return tuple(int(count) for count in np.diff(self.first_image))
 
 
-def read_input(ref: ImageRef, preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """The network's input for one image, shape (3, S, S), float32."""
-    return prepare(read_pixels(ref), preprocessing)
+def read_grid(ref: ImageRef | VolumeRef, preprocessing: Preprocessing) -> Grid:
+    """An image decoded and on the plan's grid, shape (S, S) or (D, S, S), float32 in [0, 1].
+
+    Raises:
+        PixelsError: a file is gone, or is not what was indexed.
+    """
+    if isinstance(ref, ImageRef):
+        return fit(read_pixels(ref), preprocessing)
+    if preprocessing.volume is None:
+        raise ValueError("a volume was selected for a plan that wants pictures")
+    return fit_volume(read_volume(ref), preprocessing.volume)
+
+
+def read_kept(tensors: TensorCache) -> Reader:
+    """A reader that decodes what `tensors` does not hold yet, and only that."""
+
+    def read(ref: ImageRef | VolumeRef, preprocessing: Preprocessing) -> NDArray[np.float32]:
+        grid = tensors.get(ref.content_digest, preprocessing, lambda: read_grid(ref, preprocessing))
+        return normalise(grid)
+
+    return read
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -66,7 +86,7 @@ def ignore_progress(done: int, total: int) -> None:
 class FeatureCache:
     """Features kept in a folder; losing the folder loses time only."""
 
-    def __init__(self, folder: Path, *, device: str = "auto", read: Reader = read_input) -> None:
+    def __init__(self, folder: Path, *, read: Reader, device: str = "auto") -> None:
         self._folder = folder
         self._device = device
         self._read = read
@@ -91,7 +111,7 @@ class FeatureCache:
         return _grouped(patients, kept, width=card_of(plan.network).features)
 
     def _compute(
-        self, refs: Sequence[ImageRef], plan: Plan, folder: Path
+        self, refs: Sequence[ImageRef | VolumeRef], plan: Plan, folder: Path
     ) -> Iterator[dict[str, NDArray[np.float32]]]:
         """Features by content digest, batch by batch; full shards are on disk when yielded."""
         backbone = Backbone(plan.network, device_named(self._device))
@@ -99,8 +119,7 @@ class FeatureCache:
         for start in range(0, len(refs), SHARD_IMAGES):
             shard: dict[str, NDArray[np.float32]] = {}
             for batch in _batches(refs[start : start + SHARD_IMAGES]):
-                images = np.stack([self._read(ref, plan.preprocessing) for ref in batch])
-                rows = backbone.features(images)
+                rows = _rows(backbone, [self._read(ref, plan.preprocessing) for ref in batch])
                 fresh = {ref.content_digest: row for ref, row in zip(batch, rows, strict=True)}
                 shard.update(fresh)
                 yield fresh
@@ -114,9 +133,29 @@ def _key(plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _batches(refs: Sequence[ImageRef]) -> Iterator[Sequence[ImageRef]]:
-    for start in range(0, len(refs), BATCH_IMAGES):
-        yield refs[start : start + BATCH_IMAGES]
+def _batches(
+    refs: Sequence[ImageRef | VolumeRef],
+) -> Iterator[Sequence[ImageRef | VolumeRef]]:
+    """Pictures by the batch; volumes, which are batches themselves, one by one."""
+    size = 1 if refs and isinstance(refs[0], VolumeRef) else BATCH_IMAGES
+    for start in range(0, len(refs), size):
+        yield refs[start : start + size]
+
+
+def _rows(backbone: Backbone, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The features of each input, shape (B, F); of a volume, the mean of those of its slices."""
+    if inputs[0].ndim == 3:
+        return backbone.features(np.stack(inputs))
+    return np.stack([_volume_row(backbone, volume) for volume in inputs])
+
+
+def _volume_row(backbone: Backbone, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shape (F,), for slices of shape (D, 3, S, S)."""
+    total = sum(
+        backbone.features(volume[start : start + BATCH_IMAGES]).sum(axis=0)
+        for start in range(0, len(volume), BATCH_IMAGES)
+    )
+    return np.asarray(total / len(volume), dtype=np.float32)
 
 
 def _read_shards(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:

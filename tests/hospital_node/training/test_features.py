@@ -8,11 +8,12 @@ from efficientnet_lite_pytorch import EfficientNet
 from protocol_strategies import a_plan
 
 from hospital_node.errors import WeightsError
-from hospital_node.imaging.dataset import ImageRef, Patient
+from hospital_node.imaging.dataset import Patient
+from hospital_node.imaging.volumes import ImageRef, VolumeRef
 from hospital_node.training import features, model
 from hospital_node.training.evaluate import auc_with_interval, patient_scores
 from hospital_node.training.features import FeatureCache
-from hospital_node.training.model import Backbone
+from hospital_node.training.model import Backbone, normalise_features
 from hospital_node.training.randomness import SecureRandomness
 from hospital_node.training.release import SCORE_BINS, noised_score_counts
 from protocol.catalogue import initial_state, layout_of
@@ -170,3 +171,14 @@ def test_a_network_with_several_classes_is_not_trained_as_if_it_had_one() -> Non
     network = Network(name=PLAN.network.name, weights_digest=PLAN.network.weights_digest, classes=3)
     with pytest.raises(ValueError, match="3 classes"):
         model.Head(np.zeros(1280), 0.0).packed(network)
+
+
+def test_a_volume_counts_as_the_mean_of_its_slices_and_as_one_image(tmp_path: Path) -> None:
+    slices = np.random.default_rng(5).standard_normal((40, 3, 32, 32)).astype(np.float32)
+    ref = VolumeRef("v", (ImageRef("i", Path("none"), "1"),), None)
+    volumes = FeatureCache(tmp_path / "v", device="cpu", read=lambda *_: slices)
+    found = volumes.features([Patient("p", 1, (ref,))], PLAN)
+    one_by_one = Backbone(PLAN.network, torch.device("cpu"))
+    raw = np.mean([one_by_one.features(one[None])[0] for one in slices], axis=0)
+    assert found.images_per_patient == (1,)
+    assert np.allclose(found.images[0], normalise_features(raw[None])[0], atol=1e-5)
