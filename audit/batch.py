@@ -5,24 +5,24 @@ lie together by the few seconds they were made in; nothing is indexed entry by e
 does I/O.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import NamedTuple
 
-from audit.entry import MAX_ENTRY_BYTES, Entry
+from audit.parcel import ID_BYTES
 from audit.tiles import TILE_WIDTH
 
 _RUN_BYTES = 8100
 """Of one row with its header: what fits a page of PostgreSQL, so that no row is cut into pieces."""
 
-_SLOT_TEXT = 10
-"""Characters of an event id that name its slot: nine hex digits, 36 bits, and one hyphen."""
+_SLOT_SHIFT = 8 * ID_BYTES - 36
+"""An event id without its slot, which is its first 36 bits."""
 
-_LENGTHS = tuple(length.to_bytes(2, "big") for length in range(MAX_ENTRY_BYTES + 1))
-"""What stands before an entry of each length."""
-
-ID_BYTES = 16
+_FRONT = itemgetter(slice(5))
+"""The front of an event id: ids with the same one are in the same slot."""
 
 
 class Chain(NamedTuple):
@@ -32,8 +32,8 @@ class Chain(NamedTuple):
     """The producer's short number in this database."""
     seq: int
     """Of its last entry; -1 before the first."""
-    leaf: str
-    """Leaf hash of its last entry in hex; empty before the first."""
+    leaf: bytes
+    """Leaf hash of its last entry; zeros before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,14 @@ class Batch:
     """What one transaction adds to the log."""
 
     start: int
-    entries: list[Entry] = field(default_factory=list)
+    parts: list[bytes] = field(default_factory=list)
+    """The entries' bytes, each after its length, in any number of pieces."""
+    sizes: list[int] = field(default_factory=list)
+    """How many of these bytes each entry takes."""
     leaves: list[bytes] = field(default_factory=list)
     """The leaf hash of each entry."""
+    places: dict[bytes, int] = field(default_factory=dict)
+    """The index of each entry by its event id, in order."""
     producers: list[tuple[int, str]] = field(default_factory=list)
     """Producers that this batch names first."""
     ends: list[tuple[int, int, int, bytes]] = field(default_factory=list)
@@ -62,51 +67,40 @@ class Batch:
     tiles: list[Tile] = field(default_factory=list)
 
 
-def cut_runs(start: int, contents: Sequence[bytes]) -> Iterator[tuple[int, int, bytes]]:
+def cut_runs(start: int, bundle: bytes, sizes: Sequence[int]) -> Iterator[tuple[int, int, bytes]]:
     """Consecutive entries as rows: first index, count, and the bundle's bytes."""
-    first, size = 0, 0
-    parts: list[bytes] = []
-    for place, content in enumerate(contents):
-        length = len(content)
-        size += length + 2
-        if place > first and (size > _RUN_BYTES or (start + place) % TILE_WIDTH == 0):
-            yield start + first, place - first, b"".join(parts)
-            first, size, parts = place, length + 2, []
-        parts.append(_LENGTHS[length])
-        parts.append(content)
-    if parts:
-        yield start + first, len(contents) - first, b"".join(parts)
+    offsets = list(accumulate(sizes, initial=0))
+    first = 0
+    while first < len(sizes):
+        room = min(len(sizes), first + TILE_WIDTH - (start + first) % TILE_WIDTH)
+        fitting = bisect_right(offsets, offsets[first] + _RUN_BYTES, first, room + 1) - 1
+        end = max(first + 1, fitting)
+        yield start + first, end - first, bundle[offsets[first] : offsets[end]]
+        first = end
 
 
-def cut_event_ids(start: int, event_ids: Sequence[str]) -> Iterator[tuple[int, int, bytes]]:
+def cut_event_ids(start: int, event_ids: Sequence[bytes]) -> Iterator[tuple[int, int, bytes]]:
     """Event ids of consecutive entries as rows: slot, first index, and 16 bytes for each."""
-    for text, group in groupby(event_ids, key=slot_text):
-        together = "".join(group).replace("-", "")
-        ids = bytes.fromhex(together)
-        yield slot_number(text), start, ids
-        start += len(ids) // ID_BYTES
+    fronts = ((slot_of(front), list(ids)) for front, ids in groupby(event_ids, key=_FRONT))
+    for slot, group in groupby(fronts, key=itemgetter(0)):
+        together = b"".join(event_id for _, ids in group for event_id in ids)
+        yield slot, start, together
+        start += len(together) // ID_BYTES
 
 
-def slot_text(event_id: str) -> str:
-    """The front of an event id: the same for ids made within about four seconds."""
-    return event_id[:_SLOT_TEXT]
+def slot_of(event_id: bytes) -> int:
+    """The slot of an event id: the same for ids made within about four seconds."""
+    return int.from_bytes(event_id[:5], "big") >> 4
 
 
-def slot_number(text: str) -> int:
-    """The number of the slot that the front of an event id names."""
-    return int(text.replace("-", ""), 16)
+def after_slot(slot: int) -> bytes:
+    """What sorts after every event id of this slot, and before every later one."""
+    return ((slot + 1 << _SLOT_SHIFT) - 1).to_bytes(ID_BYTES, "big") + b"\0"
 
 
-def after_slot(slot: int) -> str:
-    """A text that sorts after every event id of this slot, and before every later one."""
-    digits = f"{slot:09x}"
-    return f"{digits[:8]}-{digits[8:]}~"
-
-
-def find_id(ids: bytes, event_id: str) -> int | None:
+def find_id(ids: bytes, event_id: bytes) -> int | None:
     """The place of an event id in a row of them, or none."""
-    wanted = bytes.fromhex(event_id.replace("-", ""))
-    at = ids.find(wanted)
+    at = ids.find(event_id)
     while at % ID_BYTES and at >= 0:
-        at = ids.find(wanted, at + 1)
+        at = ids.find(event_id, at + 1)
     return None if at < 0 else at // ID_BYTES

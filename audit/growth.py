@@ -16,8 +16,8 @@ import psycopg
 from audit import store
 from audit.batch import Batch
 from audit.draft import Draft, Place
-from audit.entry import Entry
 from audit.merkle import leaf_hash
+from audit.parcel import Parcel
 from audit.refusal import EntryRefusedError
 from audit.terms import Terms
 from audit.tree import Tree
@@ -46,25 +46,31 @@ class Growth:
         self._answers: AbstractContextManager[object] | None = None
         """Of the statements sent; leaving it waits for them."""
 
-    def is_new(self, submissions: Sequence[Sequence[Entry]]) -> bool:
+    def is_new(self, parcels: Sequence[Parcel]) -> bool:
         """Whether memory alone can tell that no event of these is in the log yet.
 
-        Where it cannot, `draft` asks the database, and what is under way must have landed.
+        Where it cannot, the database must be asked, and what is under way must have landed first.
         """
-        recent, ids = self.tree.recent, _ids(submissions)
-        return recent.reaches(ids) and not recent.has_any(ids)
+        recent = self.tree.recent
+        return all(
+            recent.reaches(parcel.event_ids) and not recent.has_any(parcel.event_ids)
+            for parcel in parcels
+        )
 
-    def draft(self, submissions: Sequence[Sequence[Entry]]) -> Drafted:
-        """The next batch, and the outcome of each submission in order."""
+    def draft(self, parcels: Sequence[Parcel], *, is_new: bool) -> Drafted:
+        """The next batch, and the outcome of each submission in order.
+
+        `is_new` says that none of these events is in the log.
+        """
         tree = self.tree
-        known = {} if self.is_new(submissions) else self._recall(_ids(submissions))
+        known = {} if is_new else self._recall([name for p in parcels for name in p.event_ids])
         draft = Draft(tree.edge.size, tree.chains, known)
-        outcomes = tuple(_place(draft, entries) for entries in submissions)
+        outcomes = tuple(_place(draft, parcel) for parcel in parcels)
         batch = draft.finish()
         batch.tiles.extend(tree.edge.extend(batch.leaves))
-        tree.recent.add([entry.event_id for entry in batch.entries], batch.start)
+        tree.recent.add(batch.places)
         tree.recent.age()
-        note = tree.sign(self._terms.signer) if batch.entries else ""
+        note = tree.sign(self._terms.signer) if batch.sizes else ""
         return Drafted(batch, outcomes, tree.edge.size, note)
 
     def send(self, drafted: Drafted) -> None:
@@ -101,7 +107,7 @@ class Growth:
         connection.close()
         return connection
 
-    def _recall(self, event_ids: Sequence[str]) -> dict[str, Place]:
+    def _recall(self, event_ids: Sequence[bytes]) -> dict[bytes, Place]:
         """The places of those events that are in the log already."""
         connection, recent = self.tree.connection, self.tree.recent
         indices = {name: at for name in event_ids if (at := recent.find(name)) is not None}
@@ -112,12 +118,8 @@ class Growth:
         return {name: (index, leaf_hash(contents[index])) for name, index in indices.items()}
 
 
-def _ids(submissions: Sequence[Sequence[Entry]]) -> list[str]:
-    return [entry.event_id for entries in submissions for entry in entries]
-
-
-def _place(draft: Draft, entries: Sequence[Entry]) -> Outcome:
+def _place(draft: Draft, parcel: Parcel) -> Outcome:
     try:
-        return draft.place(entries)
+        return draft.place(parcel)
     except EntryRefusedError as refusal:
         return refusal

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from audit.entry import Entry
+from audit.checkers import Checkers
+from audit.merkle import HASH_BYTES
+from audit.parcel import Parcel, cut
 from audit.pushback import Pushback
 from audit.receipt import Promised, Receipt, sign_receipt
 from audit.refusal import EntryRefusedError, Refusal, WriterRefusedError
@@ -35,10 +37,18 @@ class Promise:
 class Intake:
     """Takes entries in from certified writers; safe to share between threads."""
 
-    def __init__(self, sequencer: Sequencer, terms: Terms, pushback: Pushback) -> None:
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        terms: Terms,
+        pushback: Pushback,
+        *,
+        checkers: Checkers | None = None,
+    ) -> None:
         self._sequencer = sequencer
         self._terms = terms
         self._pushback = pushback
+        self._checkers = checkers or Checkers(terms, 0)
 
     @property
     def waiting(self) -> int:
@@ -60,12 +70,13 @@ class Intake:
         size_bytes = sum(map(len, contents))
         self._pushback.enter(len(contents), size_bytes)
         try:
-            entries = [self._check(content, producer, at) for at, content in enumerate(contents)]
-            submission = self._sequencer.offer(entries)
+            parcel = self._checkers.check(contents)
+            _check_own(parcel, producer)
+            submission = self._sequencer.offer(parcel)
         except BaseException:
             self._pushback.leave(len(contents), size_bytes, taken=0)
             raise
-        self._remark_age(entries, received_us)
+        _remark_age(parcel, received_us)
 
         def leave(future: Future[list[int]]) -> None:
             taken = 0 if future.exception() else len(contents)
@@ -76,13 +87,14 @@ class Intake:
 
     def receipt(self, promise: Promise) -> str:
         """The signed receipt for entries that were found to continue their chains."""
-        entries = promise.submission.entries
+        parcel = promise.submission.parcel
+        leaves = cut(parcel.leaves, HASH_BYTES)
         receipt = Receipt(
             origin=self._terms.signer.name,
-            producer=entries[0].producer,
+            producer=parcel.producers[0],
             received_us=promise.received_us,
             deadline_us=promise.received_us + self._terms.merge_delay_us,
-            promised=tuple(Promised(entry.seq, entry.leaf) for entry in entries),
+            promised=tuple(map(Promised, parcel.seqs, leaves)),
         )
         return sign_receipt(receipt, self._terms.signer)
 
@@ -95,23 +107,24 @@ class Intake:
             )
         return writers[writer]
 
-    def _check(self, content: bytes, producer: str, position: int) -> Entry:
-        entry = self._terms.check(content, position)
-        if entry.producer != producer:
+
+def _check_own(parcel: Parcel, producer: str) -> None:
+    for position, found in enumerate(parcel.producers):
+        if found != producer:
             raise EntryRefusedError(
                 Refusal.FOREIGN_PRODUCER,
-                f"signed as {entry.producer!r}, handed in by {producer!r}; every member hands in "
-                "its own entries",
+                f"signed as {found!r}, handed in by {producer!r}; every member hands in its own "
+                "entries",
                 position=position,
             )
-        return entry
 
-    def _remark_age(self, entries: Sequence[Entry], now_us: int) -> None:
-        behind_us = now_us - min((entry.time_us for entry in entries), default=now_us)
-        if behind_us > _FAR_BEHIND_US:
-            _log.warning(
-                "entries dated far behind",
-                producer=entries[0].producer,
-                seq=entries[0].seq,
-                behind_s=behind_us // 1_000_000,
-            )
+
+def _remark_age(parcel: Parcel, now_us: int) -> None:
+    behind_us = now_us - min(parcel.times_us, default=now_us)
+    if behind_us > _FAR_BEHIND_US:
+        _log.warning(
+            "entries dated far behind",
+            producer=parcel.producers[0],
+            seq=parcel.seqs[0],
+            behind_s=behind_us // 1_000_000,
+        )

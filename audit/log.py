@@ -206,9 +206,9 @@ class Log:
             return int(name)
         if _EVENT_ID.fullmatch(name):
             with self._pool.connection() as connection:
-                found = store.find_events(connection, [name])
-            if name in found:
-                return found[name]
+                index = store.find_event(connection, name)
+            if index is not None:
+                return index
         raise UnknownEntryError(f"the log holds no entry {name!r}")
 
     def _await_index(self, name: str, deadline: float) -> int:

@@ -19,9 +19,9 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool
 
-from audit.entry import Entry
 from audit.errors import AuditError
 from audit.growth import Drafted, Growth
+from audit.parcel import Parcel
 from audit.refusal import (
     EntryRefusedError,
     LogBusyError,
@@ -55,8 +55,8 @@ _log = structlog.get_logger("audit.sequencer")
 class Submission:
     """Entries of one caller, and the answer it will get."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
+    def __init__(self, parcel: Parcel) -> None:
+        self.parcel = parcel
         self.future: Future[list[int]] = Future()
         """The indices once they are durable, or the `AuditError` that the caller gets.
 
@@ -193,9 +193,9 @@ class Sequencer:
         _check_count(len(contents))
         terms = self._terms
         entries = [terms.check(content, position) for position, content in enumerate(contents)]
-        return self.offer(entries).wait(timeout_s)
+        return self.offer(Parcel.of(entries)).wait(timeout_s)
 
-    def offer(self, entries: Sequence[Entry]) -> Submission:
+    def offer(self, parcel: Parcel) -> Submission:
         """Queue entries that `Terms.check` has passed, without waiting for what becomes of them.
 
         Raises:
@@ -203,12 +203,12 @@ class Sequencer:
             LogUnavailableError: not now; offering the same again is safe.
             LogHaltedError: the log signs nothing more.
         """
-        _check_count(len(entries))
-        submission = Submission(entries)
+        _check_count(len(parcel))
+        submission = Submission(parcel)
         with self._wake:
             self._check_open()
             self._queue.append(submission)
-            self._queued += len(entries)
+            self._queued += len(parcel)
             self._wake.notify_all()
         return submission
 
@@ -259,7 +259,7 @@ class Sequencer:
             count = 0
             while self._queue and count < _MAX_BATCH:
                 batch.append(self._queue.popleft())
-                count += len(batch[-1].entries)
+                count += len(batch[-1].parcel)
             self._queued -= count
             return batch
 
@@ -272,17 +272,18 @@ class Sequencer:
         growth = self._held()
         drafted = None
         if taken and self.halted is None:
-            submissions = [submission.entries for submission in taken]
-            if not growth.is_new(submissions):
+            parcels = [submission.parcel for submission in taken]
+            is_new = growth.is_new(parcels)
+            if not is_new:
                 self._land()
-            drafted = growth.draft(submissions)
+            drafted = growth.draft(parcels, is_new=is_new)
             _tell_placed(taken, drafted)
         self._land()
         if self.halted is not None:
             raise LogHaltedError(self.halted)
         if drafted is not None:
             self._under_way = _UnderWay(taken, drafted)
-            if drafted.batch.entries:
+            if drafted.batch.sizes:
                 growth.send(drafted)
 
     def _land(self) -> None:
@@ -291,7 +292,7 @@ class Sequencer:
             return
         self._held().land()
         submissions, drafted = self._under_way.submissions, self._under_way.drafted
-        if drafted.batch.entries:
+        if drafted.batch.sizes:
             self._publish(drafted.size, drafted.note)
         for submission, outcome in zip(submissions, drafted.outcomes, strict=True):
             submission.answer(outcome)

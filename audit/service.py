@@ -5,6 +5,7 @@ and said in one plain line. It puts the parts together and holds none of their r
 """
 
 import argparse
+import os
 import secrets
 import signal
 import socket
@@ -24,6 +25,7 @@ from psycopg_pool import ConnectionPool
 
 from audit import outbox, store
 from audit.app import Parts, create_app
+from audit.checkers import Checkers
 from audit.checkpoint import WitnessKey
 from audit.desk import rights
 from audit.errors import AuditError, NoteError
@@ -94,7 +96,8 @@ def serve(settings: AuditSettings) -> None:
     with (
         listen(settings.audit.listen) as listener,
         open_pool(settings.database.dsn) as pool,
-        run_parts(pool, terms, consortium=consortium) as parts,
+        Checkers(terms, _checker_count()) as checkers,
+        run_parts(pool, terms, consortium=consortium, checkers=checkers) as parts,
         run_relay(pool, parts.sequencer, _own_outbox(settings, terms)),
         run_pushers(settings, parts),
     ):
@@ -113,6 +116,12 @@ def serve(settings: AuditSettings) -> None:
         _log.info("audit service listens", address=settings.audit.listen)
         _Server(config, parts.sequencer.watermarks).run(sockets=[listener])
     _log.info("audit service stopped")
+
+
+def _checker_count() -> int:
+    """One for each core, and none where there is but one."""
+    cores = len(os.sched_getaffinity(0))
+    return cores if cores > 1 else 0
 
 
 def read_terms(settings: AuditSettings) -> Terms:
@@ -238,8 +247,10 @@ def open_pool(dsn: str) -> Iterator[ConnectionPool]:
 
 
 @contextmanager
-def run_parts(pool: ConnectionPool, terms: Terms, *, consortium: bytes) -> Iterator[Parts]:
-    """The running log over a database, without its port."""
+def run_parts(
+    pool: ConnectionPool, terms: Terms, *, consortium: bytes, checkers: Checkers | None = None
+) -> Iterator[Parts]:
+    """The running log over a database, without its port; without checkers it checks by itself."""
     watermarks = Watermarks()
     hashes = TreeHashes(pool)
     organisations = {party.producer: party.organisation for party in parties_of(consortium)}
@@ -249,7 +260,9 @@ def run_parts(pool: ConnectionPool, terms: Terms, *, consortium: bytes) -> Itera
             projector.start()
             yield Parts(
                 log=Log(pool, terms.signer.verifier, watermarks=watermarks, hashes=hashes),
-                intake=Intake(sequencer, terms, Pushback(Room(), time.monotonic)),
+                intake=Intake(
+                    sequencer, terms, Pushback(Room(), time.monotonic), checkers=checkers
+                ),
                 sequencer=sequencer,
                 witnessing=Witnessing(pool, terms, sequencer=sequencer, hashes=hashes),
                 payloads=PayloadIntake(pool.connection, terms.producers, terms.clock_us),

@@ -9,8 +9,9 @@ from typing import LiteralString
 
 import psycopg
 
-from audit.batch import Batch, Chain, cut_event_ids, cut_runs, find_id, slot_number, slot_text
+from audit.batch import Batch, Chain, cut_event_ids, cut_runs, find_id, slot_of
 from audit.merkle import leaf_hash
+from audit.parcel import id_bytes
 from audit.schema import Part, install
 from audit.tiles import TILE_WIDTH, decode_bundle
 
@@ -29,13 +30,11 @@ def append(connection: Connection, batch: Batch) -> None:
     Whole columns travel as arrays, so that a batch is a handful of statements and each can be sent
     before the one ahead of it is answered.
     """
-    contents = [entry.content for entry in batch.entries]
-    event_ids = [entry.event_id for entry in batch.entries]
     tiles = [(t.level, t.index, t.root, t.content, t.inner) for t in batch.tiles]
     rows: dict[LiteralString, Sequence[tuple[object, ...]]] = {
         _INSERT_PRODUCERS: batch.producers,
-        _INSERT_BUNDLES: list(cut_runs(batch.start, contents)),
-        _INSERT_EVENT_IDS: list(cut_event_ids(batch.start, event_ids)),
+        _INSERT_BUNDLES: list(cut_runs(batch.start, b"".join(batch.parts), batch.sizes)),
+        _INSERT_EVENT_IDS: list(cut_event_ids(batch.start, list(batch.places))),
         _INSERT_CHAIN_ENDS: batch.ends,
         _INSERT_TILES: tiles,
     }
@@ -97,7 +96,7 @@ def chain_ends(connection: Connection) -> dict[str, Chain]:
             ) last
             """
         )
-        return {name: Chain(number, seq, leaf.hex()) for name, number, seq, leaf in rows}
+        return {name: Chain(number, seq, leaf) for name, number, seq, leaf in rows}
 
 
 def latest_slot(connection: Connection) -> int:
@@ -106,12 +105,18 @@ def latest_slot(connection: Connection) -> int:
     return int(row[0]) if row else -1
 
 
-def find_events(connection: Connection, event_ids: Sequence[str]) -> dict[str, int]:
+def find_event(connection: Connection, event_id: str) -> int | None:
+    """Index of the entry that has this event id, or none."""
+    name = id_bytes(event_id)
+    return find_events(connection, [name]).get(name)
+
+
+def find_events(connection: Connection, event_ids: Sequence[bytes]) -> dict[bytes, int]:
     """Index of the entries that have these event ids, by event id."""
-    by_slot: dict[int, list[str]] = {}
+    by_slot: dict[int, list[bytes]] = {}
     for event_id in event_ids:
-        by_slot.setdefault(slot_number(slot_text(event_id)), []).append(event_id)
-    found = {}
+        by_slot.setdefault(slot_of(event_id), []).append(event_id)
+    found: dict[bytes, int] = {}
     with connection.cursor(binary=True) as cursor:
         rows = cursor.execute(
             "SELECT slot, start, ids FROM audit_event_id WHERE slot = ANY(%s)", [list(by_slot)]

@@ -4,7 +4,7 @@ The one rule: everything that can be told from one entry alone is checked here, 
 where it stands in its producer's chain is checked when it is ordered.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,38 +54,57 @@ class Terms:
             EntryRefusedError: malformed, for another log, by nobody known, wrongly signed, or dated
                 in the future.
         """
-        try:
-            entry = Entry.parse(content)
-        except EntryError as cause:
-            raise EntryRefusedError(Refusal.MALFORMED, str(cause), position=position) from cause
-        if "\0" in f"{entry.plan_id}{entry.run_id}":  # PostgreSQL's text cannot hold it
-            raise EntryRefusedError(Refusal.MALFORMED, "an id holds a NUL", position=position)
-        if entry.origin != self.signer.name:
-            raise EntryRefusedError(
-                Refusal.FOREIGN_LOG,
-                f"written for the log {entry.origin!r}; this is {self.signer.name!r}",
-                position=position,
-            )
-        self._check_signature(entry, position)
-        ahead_us = entry.time_us - self.clock_us()
-        if ahead_us > CLOCK_AHEAD_US:
-            raise EntryRefusedError(
-                Refusal.CLOCK_AHEAD,
-                f"dated {ahead_us // 1_000_000} s ahead of the log's clock; at most "
-                f"{CLOCK_AHEAD_US // 1_000_000} s: set the producer's clock",
-                position=position,
-            )
+        entry = check_alone(content, position, origin=self.signer.name, producers=self.producers)
+        self.check_times([entry.time_us], position)
         return entry
 
-    def _check_signature(self, entry: Entry, position: int) -> None:
-        verifier = self.producers.get(entry.producer)
-        if verifier is None:
-            raise EntryRefusedError(
-                Refusal.UNKNOWN_PRODUCER,
-                f"this log takes no entries signed as {entry.producer!r}",
-                position=position,
-            )
-        try:
-            entry.verify(verifier)
-        except EntryError as cause:
-            raise EntryRefusedError(Refusal.BAD_SIGNATURE, str(cause), position=position) from cause
+    def check_times(self, times_us: Sequence[int], first: int = 0) -> None:
+        """Pass where no entry is dated in the future; `first` is the position of the first.
+
+        Raises:
+            EntryRefusedError: one is.
+        """
+        now_us = self.clock_us()
+        for position, time_us in enumerate(times_us, first):
+            ahead_us = time_us - now_us
+            if ahead_us > CLOCK_AHEAD_US:
+                raise EntryRefusedError(
+                    Refusal.CLOCK_AHEAD,
+                    f"dated {ahead_us // 1_000_000} s ahead of the log's clock; at most "
+                    f"{CLOCK_AHEAD_US // 1_000_000} s: set the producer's clock",
+                    position=position,
+                )
+
+
+def check_alone(
+    content: bytes, position: int, *, origin: str, producers: Mapping[str, Verifier]
+) -> Entry:
+    """The entry in `content`, as far as it can be told without a clock, and without a log's key.
+
+    Raises:
+        EntryRefusedError: malformed, for another log, by nobody known or wrongly signed.
+    """
+    try:
+        entry = Entry.parse(content)
+    except EntryError as cause:
+        raise EntryRefusedError(Refusal.MALFORMED, str(cause), position=position) from cause
+    if "\0" in f"{entry.plan_id}{entry.run_id}":  # PostgreSQL's text cannot hold it
+        raise EntryRefusedError(Refusal.MALFORMED, "an id holds a NUL", position=position)
+    if entry.origin != origin:
+        raise EntryRefusedError(
+            Refusal.FOREIGN_LOG,
+            f"written for the log {entry.origin!r}; this is {origin!r}",
+            position=position,
+        )
+    verifier = producers.get(entry.producer)
+    if verifier is None:
+        raise EntryRefusedError(
+            Refusal.UNKNOWN_PRODUCER,
+            f"this log takes no entries signed as {entry.producer!r}",
+            position=position,
+        )
+    try:
+        entry.verify(verifier)
+    except EntryError as cause:
+        raise EntryRefusedError(Refusal.BAD_SIGNATURE, str(cause), position=position) from cause
+    return entry

@@ -57,7 +57,7 @@ class Tree:
                     connection, level=level, index=index, start=0, end=width
                 ),
             )
-            recent = Recent(after_slot(store.latest_slot(connection)) if size else "")
+            recent = Recent(after_slot(store.latest_slot(connection)) if size else b"")
             tree = cls(connection, edge, store.chain_ends(connection), recent)
             witnessed = store.latest_witnessed(connection)
             tree.witnessed_size = witnessed[0] if witnessed else 0

@@ -75,12 +75,12 @@ class Reading:
             UnknownEntryError: the log holds no such entry.
         """
         with self._pool.connection() as connection:
+            index: int | None = None
             if _INDEX.fullmatch(name):
                 index = int(name)
             elif _EVENT_ID.fullmatch(name):
-                index = store.find_events(connection, [name]).get(name, -1)
-            else:
-                index = -1
+                index = store.find_event(connection, name)
+            index = -1 if index is None else index
             found = store.entries(connection, start=index, end=index + 1)
         if found:
             return index, Entry.parse(found[0])

@@ -30,6 +30,7 @@ from audit.entry import Entry
 from audit.errors import EntryError, NoteError
 from audit.merkle import consistency_proof, leaf_hash, root_of
 from audit.note import Note, Signer
+from audit.parcel import Parcel
 from audit.receipt import Promised, Receipt, Verdict, check_kept, open_receipt, sign_receipt
 from audit.refusal import LogForkedError
 from audit.tiles import decode_tile
@@ -151,7 +152,7 @@ def rewrite(dsn: str, contents: list[bytes], signer: Signer) -> None:
         for (table,) in tables:
             connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.Identifier(table)))
         draft, edge = Draft(0, {}), Edge()
-        draft.place(entries)
+        draft.place(Parcel.of(entries))
         batch = draft.finish()
         batch.tiles = edge.extend(batch.leaves)
         store.append(connection, batch)

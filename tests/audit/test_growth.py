@@ -25,6 +25,7 @@ from audit.merkle import (
     verify_inclusion,
 )
 from audit.nodes import FullNodes, Nodes
+from audit.parcel import Parcel, id_bytes
 from audit.refusal import EntryRefusedError, LogUnavailableError, Refusal, UnknownEntryError
 from audit.sequencer import Sequencer
 from audit.tiles import TileCutter
@@ -147,9 +148,9 @@ def test_an_entry_is_read_by_index_and_event_id_in_sql(dsn: str) -> None:
         absent = Entry.parse(north.chain("berg").next()).event_id
         query = "SELECT audit_index(%s::uuid), audit_content(300), audit_content(-1)"
         assert connection.execute(query, [absent]).fetchone() == (None, None, None)
-        assert store.find_events(connection, [*ids, absent]) == dict(
-            zip(ids, range(300), strict=True)
-        )
+        names = [id_bytes(event_id) for event_id in [*ids, absent]]
+        assert store.find_events(connection, names) == dict(zip(names, range(300), strict=False))
+        assert [store.find_event(connection, name) for name in (ids[7], absent)] == [7, None]
         assert store.entries(connection, start=5, end=9) == entries[5:9]
         assert store.entries(connection, start=250, end=400) == entries[250:]
         assert store.entries_at(connection, [299, 0, 300]) == [(0, entries[0]), (299, entries[299])]
@@ -216,7 +217,7 @@ def test_a_batch_that_was_drafted_on_a_lost_one_is_lost_with_it(
                 REFUSE_COMMIT.replace("FOR EACH ROW", "FOR EACH ROW WHEN (NEW.size = 303)")
             )
             offered = [
-                parts.sequencer.offer([terms.check(entry, 0) for entry in entries])
+                parts.sequencer.offer(Parcel.of([terms.check(entry, 0) for entry in entries]))
                 for entries in parcels
             ]  # the table is locked until the end of this block, so that all three are queued
         assert offered[0].future.result(10) == [0, 1, 2]

@@ -13,6 +13,7 @@ from audit.app import Parts
 from audit.entry import Entry
 from audit.intake import Promise
 from audit.outbox import CONSORTIUM, Outbox
+from audit.parcel import Parcel
 from audit.receipt import open_receipt
 from audit.receipts import OVERDUE, Receipts, kept, last_promised
 from audit.refusal import LogBusyError, LogUnavailableError
@@ -78,7 +79,7 @@ class Forgetful(Swallowing):
         self._intake = parts.intake
 
     def promise(self, entries: Sequence[bytes]) -> str:
-        lost = Submission([Entry.parse(entry) for entry in entries])
+        lost = Submission(Parcel.of([Entry.parse(entry) for entry in entries]))
         return self._intake.receipt(Promise(lost, now_us()))
 
 

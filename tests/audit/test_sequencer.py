@@ -12,6 +12,7 @@ from audit.entry import Entry
 from audit.hashes import TreeHashes
 from audit.log import Log
 from audit.merkle import leaf_hash, root_of, verify_consistency
+from audit.parcel import Parcel
 from audit.proof import check_proof
 from audit.refusal import EntryRefusedError, LogHaltedError, LogUnavailableError, Refusal
 from audit.sequencer import MAX_SUBMISSION
@@ -74,11 +75,14 @@ def test_an_offer_is_answered_through_its_future_once_it_is_durable(dsn, north):
             durable.append(store.entry_count(connection))
 
     with running_log(dsn, terms) as parts:
-        submission = parts.sequencer.offer(entries)
+        submission = parts.sequencer.offer(Parcel.of(entries))
         submission.future.add_done_callback(look)
         assert not submission.future.cancel(), "what is queued is ordered whoever still listens"
         assert submission.future.result(10) == [0, 1, 2]
-        assert parts.sequencer.offer([entries[2], entries[0]]).future.result(10) == [2, 0]
+        assert parts.sequencer.offer(Parcel.of([entries[2], entries[0]])).future.result(10) == [
+            2,
+            0,
+        ]
     assert durable == [3]
 
 
@@ -86,7 +90,7 @@ def test_an_offer_that_is_refused_says_so_through_its_future(dsn, north):
     terms = north.terms()
     _, second = (terms.check(entry, 0) for entry in north.chain().several(2))
     with running_log(dsn, terms) as parts:
-        fault = parts.sequencer.offer([second]).future.exception(10)
+        fault = parts.sequencer.offer(Parcel.of([second])).future.exception(10)
     assert isinstance(fault, EntryRefusedError)
     assert (fault.refusal, fault.expected_seq) == (Refusal.GAP, 0)
 

@@ -10,6 +10,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,11 +24,13 @@ from audit import __main__ as command
 from audit import store
 from audit.batch import Batch
 from audit.checkpoint import Checkpoint, sign_checkpoint
+from audit.draft import Draft
 from audit.edge import Edge
 from audit.entry import Entry
 from audit.evidence import write_evidence
 from audit.hashes import TreeHashes
 from audit.merkle import leaf_hash, verify_consistency, verify_inclusion
+from audit.parcel import Parcel
 from audit.tiles import TileCutter
 
 MILLION = 1_000_000
@@ -54,7 +57,9 @@ def fill(dsn: str, leaves: list[bytes], last: list[Entry]) -> Edge:
         for first, end in pairwise(cuts):
             batch = Batch(first, tiles=edge.extend(leaves[first:end]))
             if end == MILLION:
-                batch.entries.extend(last)
+                draft = Draft(first, {})
+                draft.place(Parcel.of(last))
+                batch = replace(draft.finish(), tiles=batch.tiles)
             store.append(connection, batch)
     return edge
 
