@@ -96,6 +96,8 @@ class AuditService(Section):
     state: ConfigPath
     """Folder for what the process keeps beside its database."""
     listen: Address
+    url: Annotated[str, Field(pattern=r"^https://[^/]+$")] | None = None
+    """Where members reach it, `https://host:port`, for commands here; by default `listen`."""
     merge_delay_s: Annotated[int, Field(ge=1, le=86_400)] = 60
     """Within which a receipt promises that an entry will be in the tree, at most a day."""
 

@@ -18,6 +18,7 @@ from audit.settings import (
     Database,
     Section,
     Tls,
+    WitnessAddress,
 )
 
 DESK_DSN_VARIABLE = "WARDROUND_DESK_DSN"
@@ -92,6 +93,8 @@ class DeskSettings(Section):
     keys: AuditKeys
     tls: Tls
     consortium: ConfigPath
+    witnesses: tuple[WitnessAddress, ...] = ()
+    """The log's process asks them, not the desk."""
     desk: DeskSection
 
     @property

@@ -12,7 +12,10 @@ import pytest
 import yaml
 
 import audit
+from audit.desk.settings import DeskSettings
+from audit.note import Algorithm, Verifier
 from audit.settings import AuditSettings, read_settings
+from audit.witness_service import WitnessSettings, read_logs
 from hospital_node.policy import Policy
 from hospital_node.settings import NodeSettings
 from services.coordinator.bundle import fab_digest
@@ -30,10 +33,39 @@ PARTIES = {
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("audit", AuditSettings), ("centre", CentreSettings), ("node", NodeSettings)],
+    [
+        ("audit", AuditSettings),
+        ("audit", DeskSettings),
+        ("centre", CentreSettings),
+        ("node", NodeSettings),
+        ("witness", WitnessSettings),
+    ],
 )
 def test_the_examples_are_read_by_the_parties_own_settings(name: str, model: type) -> None:
     read_settings(DEPLOY / "examples" / f"{name}.toml", model)
+
+
+def test_every_example_is_one_that_is_tried() -> None:
+    names = {path.stem for path in (DEPLOY / "examples").iterdir()}
+    assert names == {"audit", "centre", "node", "policy", "witness"}
+
+
+def test_what_an_example_leaves_out_is_taken_once_it_is_put_in(tmp_path: Path) -> None:
+    """Settings behind a number sign; prose behind one has no equals sign and no bracket."""
+    text = (DEPLOY / "examples" / "audit.toml").read_text()
+    whole = re.sub(r"^# (?=\[|\w+ *= )", "", text, flags=re.MULTILINE)
+    path = tmp_path / "audit.toml"
+    path.write_text(whole)
+    desk = read_settings(path, DeskSettings).desk
+    assert desk.oidc is not None
+    assert desk.tls is not None
+    assert desk.retention is not None
+    settings = read_settings(path, AuditSettings)
+    assert settings.audit.url
+    (witness,) = settings.witnesses
+    assert Verifier.from_vkey(witness.vkey).algorithm is Algorithm.COSIGNATURE
+    (log,) = read_logs(read_settings(DEPLOY / "examples" / "witness.toml", WitnessSettings))
+    assert log.name == "lungs/log"
 
 
 def test_the_example_policy_is_a_policy_and_the_bundle_is_the_one_we_ship() -> None:
