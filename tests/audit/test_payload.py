@@ -1,6 +1,7 @@
 """Payloads are kept for the producers whose entries commit to them, and for nobody else."""
 
 import secrets
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from records_office import Office, new_signer, open_office
 
 from audit import payload
+from audit.canonical import canonical_json
 from audit.commitment import Opening, spell
 from audit.entry import Entry
+from audit.errors import NoteError
 from audit.payload_deposit import Deposit
 from audit.payload_errors import (
     ForeignPayloadError,
@@ -221,3 +224,18 @@ def test_an_emptied_payload_cannot_be_filled_again(office: Office) -> None:
         pytest.raises(psycopg.Error, match="kept whole or emptied, once"),
     ):
         connection.execute("UPDATE audit_payload SET removed_by = gen_random_uuid()")
+
+
+def test_a_signature_under_a_deposit_is_one_under_nothing_else() -> None:
+    opening = Opening(b"s" * 32, b"{}")
+    signer = new_signer("north/anna")
+    deposit = Deposit.sign(opening, signer, event_id=str(uuid.uuid4()), media_type="a/b")
+    said = {
+        "commitment": spell(opening.commitment),
+        "event_id": deposit.event_id,
+        "media_type": deposit.media_type,
+    }
+    message = canonical_json(said)
+    signer.verifier.verify(deposit.signature, b"wardround/payload/v1\n" + message)
+    with pytest.raises(NoteError):
+        signer.verifier.verify(deposit.signature, message)
