@@ -11,9 +11,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audit.desk.settings import DeskSettings
 from audit.settings import AuditSettings, SettingsError, read_settings, split_address
+
+if TYPE_CHECKING:
+    from hospital_node.settings import NodeSettings
 
 _CONNECT_TIMEOUT_S = 0.5
 
@@ -86,11 +90,13 @@ def node_household(config: Path) -> Household:
     settings = read_settings(config, NodeSettings)
     port = settings.flower.client_app_api_port
     runtime = f"127.0.0.1:{port}"
+    doors, door_ports = _doors(config, settings)
     return Household(
         name=settings.site.name,
         state=settings.site.state,
         waves=(
             (
+                *doors,
                 Process("logkeeper", _command("hospital_node.logkeeper", config), _at_once),
                 # A node that was killed is refused until its last lease has run out (60 s).
                 Process(
@@ -102,8 +108,21 @@ def node_household(config: Path) -> Household:
             ),
             (Process("executor", _command("hospital_node.executor", config), _at_once),),
         ),
-        ports=(("flower.client_app_api_port", runtime),) if port else (),
+        ports=((("flower.client_app_api_port", runtime),) if port else ()) + door_ports,
     )
+
+
+def _doors(
+    config: Path, settings: "NodeSettings"
+) -> tuple[tuple[Process, ...], tuple[tuple[str, str], ...]]:
+    """A hospital's receiver and its port, where the settings name a door for images."""
+    if settings.receiver is None and settings.pacs is None:
+        return (), ()
+    command = _command("hospital_node.receiver", config)
+    if settings.receiver is None:
+        return (Process("receiver", command, _at_once),), ()
+    listen = settings.receiver.listen
+    return (Process("receiver", command, _answers(listen)),), (("receiver.listen", listen),)
 
 
 def check_ports(household: Household) -> None:

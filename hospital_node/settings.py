@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from audit.settings import Address, AuditAddress, ConfigPath, Database, Section, Tls
+from hospital_node.imaging.doors.settings import Pacs, Receiver, Watch
 from protocol.record import Digest, Name, Text
 
 
@@ -96,3 +97,6 @@ class NodeSettings(Section):
     policy: PolicyFile
     compute: Compute = Compute()
     flower: Flower = Flower()
+    receiver: Receiver | None = None
+    watch: Watch = Watch()
+    pacs: Pacs | None = None

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from hospital_node.imaging.errors import FolderError
 
+PARTIAL = ".partial"
+"""Folder of files that are still being written; nothing in it is an image yet."""
+
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is to do, as work goes on."""
 
@@ -20,7 +23,8 @@ def silent(done: int, total: int) -> None:
 def list_files(folder: Path) -> list[Path]:
     """Every entry below `folder` that is not a directory, relative to it, sorted.
 
-    Links to directories are entries themselves; they are not followed.
+    Links to directories are entries themselves; they are not followed. Folders of files that are
+    still being written are passed over.
 
     Raises:
         FolderError: the folder is missing, is none, holds nothing, or cannot be read.
@@ -29,6 +33,7 @@ def list_files(folder: Path) -> list[Path]:
         raise FolderError(f"{folder} is no folder; name the folder that holds the images")
     found: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if name != PARTIAL]
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         found += [Path(place, name).relative_to(folder) for name in files + links]
     if not found:
