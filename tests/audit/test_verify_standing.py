@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from audit_story import (
     HOSPITALS,
     RUN,
@@ -167,6 +168,24 @@ def test_a_rejection_counts_for_no_accept() -> None:
     story.write("east", events.read_signed(rejection, READER))
     release(story, [rejection], needed=1)
     assert_only(story, Fault.GOVERNANCE, "does not accept this model")
+
+
+def test_an_accept_of_another_model_counts_for_no_accept() -> None:
+    story, reads = accepted()
+    other = read(story, "east").model_copy(update={"model_digest": digest("another model")})
+    story.write("east", events.read_signed(other, READER))
+    release(story, [other, reads[1]])
+    found = [str(fault) for fault in findings_of(story).faults]
+    assert any("does not accept this model" in text for text in found)
+
+
+@pytest.mark.parametrize("kind", [ActorKind.SERVICE, ActorKind.SYSTEM])
+def test_a_read_on_the_word_of_a_machine_is_found(kind: ActorKind) -> None:
+    story = whole_story()
+    machine = replace(READER, kind=kind)
+    story.write("east", events.read_signed(read(story, "east"), machine))
+    found = [str(fault) for fault in findings_of(story).faults]
+    assert any("names no person" in text for text in found)
 
 
 def test_a_release_of_what_was_no_candidate_is_found() -> None:
