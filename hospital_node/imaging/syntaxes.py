@@ -31,8 +31,12 @@ _NOT_HERE = "no decoder here"
 _REMOTE = "the pixels are elsewhere; nothing is fetched"
 
 
+_ROOT = "1.2.840.10008.1.2"
+"""What all UIDs of the Standard's transfer syntaxes begin with."""
+
+
 def _uid(end: str) -> UID:
-    return UID(f"1.2.840.10008.1.2{end}")
+    return UID(_ROOT + end)
 
 
 _TABLE = (
@@ -83,16 +87,22 @@ def is_read(uid: str) -> bool:
 
 
 def as_markdown() -> str:
-    """The table as the chapter of this directory shows it; what is not read, by why."""
+    """The table as the chapter of this directory shows it, UIDs without their root.
+
+    What is not read is put together by why.
+    """
     rows = ["| transfer syntax | read by |", "|---|---|"]
-    for syntax in SYNTAXES.values():
-        if syntax.is_read:
-            remark = f" ({syntax.remark})" if syntax.remark else ""
-            rows.append(
-                f"| {syntax.uid.name}, `{syntax.uid}` | {', '.join(syntax.decoders)}{remark} |"
-            )
-    for remark in dict.fromkeys(syntax.remark for syntax in _TABLE if not syntax.is_read):
-        uids = [syntax.uid for syntax in _TABLE if not syntax.is_read and syntax.remark == remark]
-        rows.append(f"| {', '.join(f'`{uid}`' for uid in uids)} | no: {remark} |")
+    for syntax in (one for one in _TABLE if one.is_read):
+        remark = f" ({syntax.remark})" if syntax.remark else ""
+        decoders = ", ".join(syntax.decoders) + remark
+        rows.append(f"| {syntax.uid.name}, {_end(syntax)} | {decoders} |")
+    unread = [syntax for syntax in _TABLE if not syntax.is_read]
+    for remark in dict.fromkeys(syntax.remark for syntax in unread):
+        ends = ", ".join(_end(syntax) for syntax in unread if syntax.remark == remark)
+        rows.append(f"| {ends} | no: {remark} |")
     rows.append("| private and retired ones | no |")
     return "\n".join(rows)
+
+
+def _end(syntax: Syntax) -> str:
+    return f"`{syntax.uid.removeprefix(_ROOT) or _ROOT}`"

@@ -10,7 +10,7 @@ from protocol_strategies import SITES, a_plan, ballots, cohorts
 
 from protocol.ballot import Activated, Ballot, Choice, NotActivated, Rule, decide_activation
 from protocol.errors import RecordError
-from protocol.plan import Aggregation, Cohort, Plan
+from protocol.plan import Aggregation, Cohort, Plan, Preprocessing, VolumeGrid
 
 
 @pytest.mark.parametrize(
@@ -133,3 +133,54 @@ def test_every_cohort_comes_back_from_its_bytes(cohort: Cohort) -> None:
 def test_a_cohort_that_nothing_could_answer_to_is_refused(asked: dict[str, object]) -> None:
     with pytest.raises(RecordError):
         Cohort.from_json(json.loads(OLD_COHORT) | asked)
+
+
+def test_preprocessing_of_pictures_has_the_bytes_it_had_before_there_were_volumes():
+    bare = b'{"normalisation":"imagenet","size_px":160}'
+    assert Preprocessing(size_px=160).to_bytes() == bare
+    assert Preprocessing.from_bytes(bare) == Preprocessing(size_px=160)
+    with pytest.raises(RecordError, match="not canonical"):
+        Preprocessing.from_bytes(b'{"normalisation":"imagenet","size_px":160,"volume":null}')
+
+
+def test_preprocessing_of_volumes_binds_grid_spacing_and_values():
+    grid = {"size_voxels": [8, 64, 64], "spacing_mm": ["2.5", "1", "1"]}
+    values = {"lower": "-1000", "upper": "400"}
+
+    def digest(**changes: object) -> str:
+        volume = VolumeGrid.from_json(grid | values | changes)
+        preprocessing = Preprocessing(size_px=64, volume=volume)
+        assert Preprocessing.from_bytes(preprocessing.to_bytes()) == preprocessing
+        return preprocessing.digest
+
+    others = [
+        {},
+        {"size_voxels": [9, 64, 64]},
+        {"spacing_mm": None},
+        {"spacing_mm": ["2", "1", "1"]},
+        {"lower": "-900"},
+        {"upper": "500"},
+    ]
+    assert len({digest(**changes) for changes in others}) == len(others)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"upper": "-1000"}, "no range"),
+        ({"spacing_mm": ["0", "1", "1"]}, "not positive"),
+        ({"spacing_mm": ["1", "1"]}, "at least 3"),
+        ({"size_voxels": [0, 64, 64]}, "greater than or equal to 1"),
+        ({"size_voxels": [8, 64, 2000]}, "less than or equal to 1024"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused(changes, complaint):
+    sound = {"size_voxels": [8, 64, 64], "spacing_mm": None, "lower": "-1000", "upper": "400"}
+    with pytest.raises(RecordError, match=complaint):
+        VolumeGrid.from_json(sound | changes)
+
+
+def test_slices_of_a_volume_are_as_large_as_the_networks_input():
+    grid = VolumeGrid(size_voxels=(8, 64, 64), lower="0", upper="1")
+    with pytest.raises(ValueError, match="must be 32 x 32"):
+        Preprocessing(size_px=32, volume=grid)
