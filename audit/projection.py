@@ -35,6 +35,9 @@ more than 2,700 bytes is refused by PostgreSQL."""
 _RETRY_S = 0.5
 _IDLE_S = 60.0
 
+_STOPPED_S = 10.0
+"""Until an entry that could not be projected is tried again."""
+
 _SITE_MEMBERS = frozenset({"site", "sites", "participants", "signers"})
 
 _COPY = """
@@ -72,7 +75,15 @@ def projected_size(connection: psycopg.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def project(connection: psycopg.Connection, organisations: Mapping[str, str]) -> int:
+def stopped_at(connection: psycopg.Connection) -> int | None:
+    """The entry that cannot be projected, so that nothing from it on can be searched; else none."""
+    row = connection.execute("SELECT min(idx) FROM audit_unprojected").fetchone()
+    return row[0] if row else None
+
+
+def project(
+    connection: psycopg.Connection, organisations: Mapping[str, str], *, most: int = _CHUNK
+) -> int:
     """Project the next entries, in a transaction of its own; how many have been projected then.
 
     `organisations` names each producer's.
@@ -80,7 +91,7 @@ def project(connection: psycopg.Connection, organisations: Mapping[str, str]) ->
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         start = projected_size(connection)
-        found = store.entries(connection, start=start, end=start + _CHUNK)
+        found = store.entries(connection, start=start, end=start + most)
         if not found:
             return start
         with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
@@ -88,6 +99,7 @@ def project(connection: psycopg.Connection, organisations: Mapping[str, str]) ->
             for index, content in enumerate(found, start):
                 copy.write_row(_row(index, Entry.parse(content), organisations))
         note_oddities(connection, start=start, end=start + len(found))
+        connection.execute("DELETE FROM audit_unprojected")
     return start + len(found)
 
 
@@ -184,14 +196,24 @@ def _storable(value: Any) -> Any:
 
 
 class Projector:
-    """A thread that keeps the projection close behind the log."""
+    """A thread that keeps the projection close behind the log.
+
+    An entry that cannot be projected stops it there, for all to see (`stopped_at`, health and
+    journal), until it can: it is tried again and again, and nothing else of the service waits.
+    """
 
     def __init__(
-        self, pool: ConnectionPool, watermarks: Watermarks, organisations: Mapping[str, str]
+        self,
+        pool: ConnectionPool,
+        watermarks: Watermarks,
+        organisations: Mapping[str, str],
+        *,
+        pause_s: float = _STOPPED_S,
     ) -> None:
         self._pool = pool
         self._watermarks = watermarks
         self._organisations = organisations
+        self._pause_s = pause_s
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
 
     def start(self) -> None:
@@ -213,5 +235,41 @@ class Projector:
                 _log.warning("projection waits for the database", fault=str(fault).strip())
                 time.sleep(_RETRY_S)
                 continue
+            except Exception:  # noqa: BLE001 - the thread's outermost edge: it must not end unseen
+                self._say_where()
+                continue
             self._watermarks.advance(Mark.PROJECTED, projected)
             self._watermarks.wait_beyond(Mark.SIGNED, projected, timeout_s=_IDLE_S)
+
+    def _say_where(self) -> None:
+        """Project entry by entry up to the one that cannot be, say which that is, and pause."""
+        try:
+            with self._pool.connection() as connection:
+                while not self._watermarks.is_closed and not self._is_stopped(connection):
+                    pass
+        except psycopg.OperationalError as fault:
+            _log.warning("projection waits for the database", fault=str(fault).strip())
+        # Woken by the end of the service alone: nothing is ever projected beyond this.
+        self._watermarks.wait_beyond(Mark.PROJECTED, 2**63, timeout_s=self._pause_s)
+
+    def _is_stopped(self, connection: psycopg.Connection) -> bool:
+        """Whether no further entry can be projected; where one cannot be, that is noted."""
+        before = projected_size(connection)
+        connection.commit()
+        try:
+            return project(connection, self._organisations, most=1) == before
+        except psycopg.OperationalError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it is said, and tried again
+            _log.exception(
+                "an entry cannot be projected; nothing beyond can be searched", idx=before
+            )
+            connection.execute(
+                """
+                INSERT INTO audit_unprojected (idx, fault) VALUES (%s, %s)
+                ON CONFLICT DO NOTHING
+                """,
+                [before, type(fault).__name__],
+            )
+            connection.commit()
+            return True

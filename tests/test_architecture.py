@@ -31,7 +31,7 @@ FLOWER_EDGES = {
 """The modules that know Flower; an upgrade is felt nowhere else."""
 
 WEB_EDGES = re.compile(
-    r"(app|problems|identity|service|__main__)\.py$|audit/desk/(access|questions|routes/\w+)\.py$"
+    r"(app|problems|identity|public_http|service|__main__)\.py$|audit/desk/(access|questions|routes/\w+)\.py$"
 )
 """FastAPI and uvicorn: where HTTP is spoken."""
 

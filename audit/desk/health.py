@@ -9,7 +9,7 @@ from audit import store, tree
 from audit.checkpoint import WitnessPolicy, add_cosignatures
 from audit.desk.search import Connection
 from audit.desk.shapes import Answer, Shape
-from audit.projection import projected_size
+from audit.projection import projected_size, stopped_at
 
 
 class WitnessShape(Shape):
@@ -34,6 +34,9 @@ class HealthAnswer(Answer):
     projected: int
     """Entries that can be searched."""
     projection_lag: int
+    projection_stopped_at: int | None
+    """The entry that cannot be projected, so that nothing from it on can be searched; none where
+    the projection goes on. The service's journal says why."""
     quorum: int
     """Organisations that must cosign."""
     quorum_age_s: int | None
@@ -55,6 +58,7 @@ def health(connection: Connection, policy: WitnessPolicy, *, now_us: int) -> dic
         "witnessed": witnessed[0] if witnessed else 0,
         "projected": projected,
         "projection_lag": max(0, signed - projected),
+        "projection_stopped_at": stopped_at(connection),
         "quorum": policy.quorum,
         "quorum_age_s": _age_s(connection, policy, witnessed, now_us=now_us),
         "witnesses": _witnesses(connection, policy),

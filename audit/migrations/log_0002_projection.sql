@@ -37,6 +37,14 @@ CREATE INDEX audit_event_moment ON audit_event (time_us, idx); -- pages in order
 CREATE INDEX audit_event_models ON audit_event USING gin (models);
 CREATE INDEX audit_event_sites ON audit_event USING gin (sites);
 
+CREATE TABLE audit_unprojected (
+    idx bigint PRIMARY KEY,
+    fault text NOT NULL,
+    since timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE audit_unprojected IS
+    'The entry at which the projection has stopped. Written by the projector, and removed once it goes on.';
+
 CREATE TABLE audit_oddity (
     kind text NOT NULL CHECK (kind IN ('gap', 'late', 'clock')),
     idx bigint NOT NULL,

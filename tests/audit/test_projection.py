@@ -4,12 +4,15 @@ from audit_story import Story
 from desk_parties import terms_of, wait_until
 from psycopg_pool import ConnectionPool
 
-from audit import store
+from audit import outbox, store
+from audit.desk.health import health
 from audit.entry import Place, sign_entry
 from audit.errors import AuditError
 from audit.ids import uuid7
+from audit.projection import Projector
 from audit.service import run_parts
-from audit.watermarks import Mark
+from audit.trust import Trust
+from audit.watermarks import Mark, Watermarks
 from protocol.event import Event
 
 
@@ -28,6 +31,52 @@ def deepest() -> dict:
             depth -= 1
         else:
             return body
+
+
+BREAK = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'no place for this one'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON audit_event
+    FOR EACH ROW WHEN (NEW.idx = 3) EXECUTE FUNCTION refuse()
+"""
+
+
+def test_an_entry_that_cannot_be_projected_stops_nothing_unseen(dsn):
+    """Those before it can be searched, health names it, and once it can be it is."""
+    story = Story()
+    for number in range(6):
+        story.write("east", Event("test.said", {}, round=number))
+    store.prepare(dsn)
+    watermarks, trust = Watermarks(), Trust.parse(story.consortium_bytes)
+    with (
+        ConnectionPool(dsn, min_size=1, max_size=6, open=True) as pool,
+        run_parts(pool, terms_of(story), consortium=story.consortium_bytes) as parts,
+    ):
+        for name in ("east", "north", "south"):
+            parts.witnessing.offer(f"demo/{name}/witness", "", wait_s=0)
+        parts.sequencer.submit(story.entries)
+        wait_until(lambda: parts.sequencer.watermarks.size(Mark.PROJECTED) == 6)
+    with ConnectionPool(dsn, min_size=1, max_size=6, open=True) as pool:
+
+        def state() -> tuple[int, int | None]:
+            with pool.connection() as connection:
+                found = health(connection, trust.witnesses, now_us=0)
+            return found["projected"], found["projection_stopped_at"]
+
+        with pool.connection() as connection:
+            outbox.install(connection)
+            connection.execute("TRUNCATE audit_event, audit_oddity")
+            connection.execute(BREAK)
+        projector = Projector(pool, watermarks, {}, pause_s=0.05)
+        projector.start()
+        try:
+            wait_until(lambda: state() == (3, 3))
+            with pool.connection() as connection:
+                connection.execute("DROP TRIGGER refuse ON audit_event")
+            wait_until(lambda: state() == (6, None))
+        finally:
+            watermarks.close()
+            projector.join()
 
 
 def test_entries_of_any_shape_are_projected(dsn):
