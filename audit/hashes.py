@@ -109,13 +109,21 @@ class TreeHashes:
         filling = {p: n for p, n in before.items() if not isinstance(n, FullNodes)}
         widths = {place: len(nodes or ()) for place, nodes in filling.items()}
         loaded: dict[_Place, Nodes | FullNodes] = {}
-        with self._pool.connection() as connection:
-            for level, index, found in store.read_tiles(connection, widths):
-                if isinstance(found, bytes):
-                    loaded[level, index] = FullNodes(found)
-                else:
-                    loaded[level, index] = (filling[level, index] or Nodes()).grown(found)
+        for level, index, found in self._read_tiles(widths):
+            if isinstance(found, bytes):
+                loaded[level, index] = FullNodes(found)
+            else:
+                loaded[level, index] = (filling[level, index] or Nodes()).grown(found)
         self._keep(loaded)
+
+    def _read_tiles(self, widths: dict[_Place, int]) -> list[tuple[int, int, bytes | list[bytes]]]:
+        """What the log holds of these tiles, in one question: no transaction is opened for it."""
+        with self._pool.connection() as connection:
+            connection.autocommit = True
+            try:
+                return list(store.read_tiles(connection, widths))
+            finally:
+                connection.autocommit = False
 
     def _keep(self, loaded: dict[_Place, Nodes | FullNodes]) -> None:
         with self._lock:

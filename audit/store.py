@@ -10,8 +10,8 @@ from typing import LiteralString
 import psycopg
 
 from audit.batch import Batch, Chain, cut_event_ids, cut_runs, find_id, slot_of
-from audit.merkle import leaf_hash
-from audit.parcel import id_bytes
+from audit.merkle import HASH_BYTES, leaf_hash
+from audit.parcel import cut, id_bytes
 from audit.schema import Part, install
 from audit.tiles import TILE_WIDTH, decode_bundle
 
@@ -216,8 +216,8 @@ def read_tiles(
                 yield level, index, content
                 continue
             hashes = filling.setdefault((level, index), [])
-            if kind == "root":
-                hashes.append(content)
+            if kind == "roots":
+                hashes.extend(cut(content, HASH_BYTES))
             else:
                 first = index * TILE_WIDTH + known[level, index] + len(hashes) - start
                 hashes.extend(leaf_hash(entry) for entry in decode_bundle(content)[first:])
@@ -235,9 +235,10 @@ WITH wanted (level, idx, width) AS (
 SELECT 'full' AS kind, level, idx, 0::bigint AS start, content || inner_nodes
 FROM audit_tile JOIN wanted USING (level, idx)
 UNION ALL
-SELECT 'root', filling.level, filling.idx, below.idx, below.root
+SELECT 'roots', filling.level, filling.idx, 0::bigint, string_agg(below.root, '' ORDER BY below.idx)
 FROM filling JOIN audit_tile below ON below.level = filling.level - 1
     AND below.idx >= filling.idx * 256 + filling.width AND below.idx < (filling.idx + 1) * 256
+GROUP BY filling.level, filling.idx
 UNION ALL
 SELECT 'entries', filling.level, filling.idx, run.start, run.content
 FROM filling JOIN audit_bundle run ON filling.level = 0

@@ -130,6 +130,16 @@ def test_a_kept_proof_asks_the_database_nothing(dsn: str) -> None:
         assert hashes.inclusion(3, 600) == proof
 
 
+def test_a_proof_gives_its_connection_back_as_it_was(dsn: str) -> None:
+    north = Consortium(quorum=0)
+    with running_log(dsn, north.terms()) as parts:
+        parts.sequencer.submit(north.chain().several(300))
+    with ConnectionPool(dsn, min_size=1, max_size=1, open=True) as pool:
+        TreeHashes(pool).inclusion(3, 300)
+        with pool.connection() as connection:
+            assert not connection.autocommit, "what others write there is one transaction"
+
+
 def test_an_entry_is_read_by_index_and_event_id_in_sql(dsn: str) -> None:
     north = Consortium(quorum=0)
     entries = north.chain().several(300)
