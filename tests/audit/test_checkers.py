@@ -21,7 +21,7 @@ from audit.pushback import Pushback, Room
 from audit.refusal import EntryRefusedError, LogUnavailableError, Refusal
 from audit.terms import CLOCK_AHEAD_US
 
-COUNT = 40
+COUNT = 80
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_bad_entry_is_refused_in_its_place_and_in_the_words_of_one_thread(nort
     assert len(children()) == 2, "no entry of these brings a checker down"
 
 
-@pytest.mark.parametrize(("first", "second"), [(3, 30), (30, 38), (3, 8)])
+@pytest.mark.parametrize(("first", "second"), [(3, 60), (60, 70), (3, 8)])
 def test_of_two_bad_entries_the_first_counts(north, pool, first, second):
     contents = north.chain().several(COUNT)
     late = now_us() + CLOCK_AHEAD_US + 60_000_000
@@ -181,7 +181,7 @@ def test_checkers_end_with_their_pool_and_with_the_process_that_started_them(nor
         "from audit.checkers import Checkers\n"
         "north = Consortium(quorum=0)\n"
         "pool = Checkers(north.terms(), 2).__enter__()\n"
-        "pool.check(north.chain().several(40))\n"
+        "pool.check(north.chain().several(80))\n"
         "import test_checkers\n"
         "print(*test_checkers.children(), flush=True)\n"
         "time.sleep(60)\n"
