@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from hospital_node.imaging.deidentify.receipt import Receipt
+from hospital_node.imaging.deidentify.release import Because
 from hospital_node.imaging.quarantine import Reason as QuarantineReason
 from protocol.ballot import Choice
 from protocol.budget import Partition, Purpose
@@ -26,6 +28,10 @@ class LocalKind(StrEnum):
     IMAGES_INGESTED = "images.ingested"
     IMAGES_READ = "images.read"
     QUARANTINE_RELEASED = "quarantine.released"
+    PATIENT_WITHDRAWN = "patient.withdrawn"
+    IMAGE_SHOWN = "image.shown"
+    IMAGE_RELEASED = "image.released"
+    STUDY_DEIDENTIFIED = "study.deidentified"
     STUDY_OPENED = "study.opened"
     FIGURES_SHOWN = "figures.shown"
     REPORT_MADE = "report.made"
@@ -76,6 +82,33 @@ class ImagesRead(Record):
     """The commitment of the ballot, of which they are part."""
 
 
+class PatientWithdrawal(Record):
+    """Body of `patient.withdrawn`: whose images are used no more, and what had bound them."""
+
+    patient: Digest
+    """Keyed digest of the patient's identifier."""
+    manifests: tuple[Digest, ...]
+    """The commitments of the ballots that bind images of the patient."""
+    ground: Ground
+
+
+class ImageShown(Record):
+    """Body of `image.shown`: a person looked at a file that waits in quarantine."""
+
+    image: Digest
+    """Keyed digest of the file's content."""
+    reason: QuarantineReason
+
+
+class ImageRelease(Record):
+    """Body of `image.released`: a person let a file out of quarantine, for these very bytes."""
+
+    image: Digest
+    """Keyed digest of the file's content."""
+    reason: QuarantineReason
+    because: Because
+
+
 class Revealed(StrEnum):
     """What somebody was shown of a study."""
 
@@ -99,6 +132,7 @@ class Figures(StrEnum):
     REPORTS = "reports"
     BUDGET = "budget"
     PLANS = "plans"
+    COHORT = "cohort"
 
 
 class FiguresShown(Record):
@@ -160,9 +194,31 @@ def quarantine_released(release: QuarantineRelease, actor: Actor) -> Event:
     return replace(_event(LocalKind.QUARANTINE_RELEASED, release), actor=actor)
 
 
+def patient_withdrawn(withdrawal: PatientWithdrawal, actor: Actor) -> Event:
+    """A patient was taken out of all later use."""
+    event = replace(_event(LocalKind.PATIENT_WITHDRAWN, withdrawal), actor=actor)
+    return replace(event, compliance=Compliance(meaning=Meaning.RESPONSIBLE))
+
+
 def images_read(read: ImagesRead) -> Event:
     """Training or evaluation is about to look at images."""
     return _event(LocalKind.IMAGES_READ, read)
+
+
+def image_shown(shown: ImageShown, actor: Actor) -> Event:
+    """A person looked at a file that waits in quarantine."""
+    return replace(_event(LocalKind.IMAGE_SHOWN, shown), actor=actor)
+
+
+def image_released(release: ImageRelease, actor: Actor) -> Event:
+    """A person answers for it that a file names nobody."""
+    event = replace(_event(LocalKind.IMAGE_RELEASED, release), actor=actor)
+    return replace(event, compliance=Compliance(meaning=Meaning.RESPONSIBLE))
+
+
+def study_deidentified(receipt: Receipt) -> Event:
+    """A study's images were de-identified; the receipt is the body."""
+    return _event(LocalKind.STUDY_DEIDENTIFIED, receipt)
 
 
 def study_opened(opened: StudyOpened, actor: Actor) -> Event:

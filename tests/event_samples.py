@@ -8,6 +8,7 @@ from protocol_strategies import a_plan
 
 from hospital_node import local_events as local
 from hospital_node.actors import person
+from hospital_node.imaging.deidentify.policy import Treatment
 from hospital_node.imaging.quarantine import Reason as QuarantineReason
 from hospital_node.local_events import LocalKind
 from protocol import events
@@ -334,6 +335,26 @@ SAMPLES: dict[StrEnum, Sample] = {
     LocalKind.QUARANTINE_RELEASED: Sample(
         local.QuarantineRelease(released=(local.Tally(reason=QuarantineReason.NO_LABEL, files=1),)),
         _with_actor(local.quarantine_released),
+    ),
+    LocalKind.PATIENT_WITHDRAWN: Sample(
+        local.PatientWithdrawal(patient=D, manifests=(D,), ground=Ground.SUBJECT_REQUEST),
+        _with_actor(local.patient_withdrawn),
+    ),
+    LocalKind.IMAGE_SHOWN: Sample(
+        local.ImageShown(image=D, reason=QuarantineReason.BURNED_IN),
+        _with_actor(local.image_shown),
+    ),
+    LocalKind.IMAGE_RELEASED: Sample(
+        local.ImageRelease(
+            image=D, reason=QuarantineReason.BURNED_IN, because=local.Because.NO_WRITING
+        ),
+        _with_actor(local.image_released),
+    ),
+    LocalKind.STUDY_DEIDENTIFIED: Sample(
+        local.Receipt(
+            study=D, profile=D, images=2, instances=D, treatment=Treatment(kept=50), released=1
+        ),
+        local.study_deidentified,
     ),
     LocalKind.STUDY_OPENED: Sample(
         local.StudyOpened(study=D, revealed=(local.Revealed.PIXELS,)),

@@ -34,6 +34,10 @@ class PixelsError(ImagingError):
     """An indexed image is no longer what it was when it was indexed."""
 
 
+class ReleaseError(ImagingError):
+    """A file cannot be let out of quarantine, or not by this name."""
+
+
 class EmptyCohortError(CohortError):
     """No indexed image answers to what a cohort asks for."""
 

@@ -19,6 +19,9 @@ from hospital_node.imaging.deidentify import (
     may_show_identity,
     pseudonym,
 )
+from hospital_node.imaging.deidentify.policy import Treatment
+from hospital_node.imaging.deidentify.profile import profile_of
+from hospital_node.imaging.deidentify.receipt import put_treatments
 from hospital_node.imaging.folder import name_of
 from hospital_node.imaging.looking import Looked, Same
 from hospital_node.imaging.quarantine import Quarantined, Reason
@@ -87,6 +90,10 @@ class Judge:
         )
 
 
+def _treatment(image: index.Indexed, look: Looked) -> dict[str, Treatment]:
+    return {image.instance: look.verdict.treatment} if isinstance(look.verdict, Facts) else {}
+
+
 def _suspicion(facts: Facts) -> Reason | None:
     """Why a person must look at a sound file before it is used."""
     if facts.left:
@@ -103,6 +110,7 @@ def settle(connection: Connection[Any], looks: Sequence[Looked], judge: Judge) -
     holders = index.holders_of(connection, asked)
     instances: list[index.Indexed] = []
     quarantined: list[tuple[Quarantined, str]] = []
+    treated: dict[str, Treatment] = {}
     for look in looks:
         # Whatever the path held, it holds no longer.
         holders = {one: path for one, path in holders.items() if path != name_of(look.path)}
@@ -112,7 +120,9 @@ def settle(connection: Connection[Any], looks: Sequence[Looked], judge: Judge) -
         else:
             holders[outcome.instance] = outcome.path
             instances.append(outcome)
+            treated.update(_treatment(outcome, look))
     index.put_all(connection, instances, quarantined)
+    put_treatments(connection, treated.items(), profile=profile_of().digest)
 
 
 def _quarantined(look: Looked, reason: Reason, detail: str = "") -> Quarantined:

@@ -124,3 +124,12 @@ CREATE TABLE IF NOT EXISTS imaging_receipt (
 );
 COMMENT ON TABLE imaging_receipt IS
     'One row a study that was de-identified under a policy: the canonical bytes of the receipt.';
+
+CREATE TABLE IF NOT EXISTS imaging_treatment (
+    instance text PRIMARY KEY REFERENCES imaging_instance ON DELETE CASCADE,
+    profile text NOT NULL CHECK (profile ~ '^sha256:[0-9a-f]{64}$'),
+    counts jsonb NOT NULL CHECK (jsonb_typeof(counts) = 'object')
+);
+COMMENT ON TABLE imaging_treatment IS
+    'One row an indexed image: how many attributes de-identification keeps, removes, replaces. '
+    'Written by scans with the image; the receipt of a study is the sum over its images.';

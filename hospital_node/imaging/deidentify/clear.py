@@ -56,12 +56,18 @@ def search_frame(stored: Stored, cleared: Cleared) -> Left | None:
 
 def copy_of(instance: Dataset, stored: Stored, *, key: bytes, profile: Profile) -> bytes | Left:
     """The de-identified file of an image, or what would be left in it. As `clear` otherwise."""
+    made = unsearched_copy_of(instance, stored, key=key, profile=profile)
     cleared = clear(instance, key=key, profile=profile)
     if isinstance(cleared, Left):
         return cleared
+    return search_frame(stored, cleared) or made
+
+
+def unsearched_copy_of(instance: Dataset, stored: Stored, *, key: bytes, profile: Profile) -> bytes:
+    """What the policy alone makes of an image; to measure the policy by, and never to be used."""
     copy, _ = clean(instance, key=key, profile=profile)
     _put_pixels(copy, stored)
-    return search_frame(stored, cleared) or _written(copy)
+    return _written(copy)
 
 
 def _written(copy: Dataset) -> bytes:

@@ -12,10 +12,12 @@ from enum import StrEnum
 from itertools import pairwise
 
 from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 
@@ -67,7 +69,11 @@ TITLES = words_of(
 )
 """Parts of names that name nobody."""
 
+_TELLING = frozenset({"PN", "DA", "DT", "UI", "SQ"})
+"""Value representations that are read wherever they stand."""
+
 _NAME_PARTS = re.compile(r"[\^=\\\s,;]+")
+_HYPHENS = re.compile(r"[-'’]")
 _NAME_GROUPS = re.compile(r"[=\\]")
 _DIGITS_OF_A_DATE = re.compile(r"([0-9]{4})[.-]?([0-9]{2})[.-]?([0-9]{2})")
 _TITLE_COMPONENTS = 3
@@ -82,7 +88,11 @@ def identifiers_of(instance: Dataset) -> frozenset[Identifier]:
 def _each(level: Dataset) -> Iterator[Identifier]:
     for tag in list(level.keys()):
         raw = level.get_item(tag)
-        if isinstance(raw, RawDataElement) and raw.VR == "PN" and isinstance(raw.value, bytes):
+        keyword = keyword_for_tag(tag)
+        vr = _vr_of(tag, raw.VR if raw is not None else None)
+        if vr not in _TELLING and keyword not in NUMBERS | PLACES:
+            continue  # what nobody asks for is not parsed, so that no nonsense in it does harm
+        if isinstance(raw, RawDataElement) and vr == "PN" and isinstance(raw.value, bytes):
             yield from names_in(raw.value.decode("latin-1"))
         element = level[tag]
         if isinstance(element.value, Sequence):
@@ -92,7 +102,14 @@ def _each(level: Dataset) -> Iterator[Identifier]:
         many = element.value if isinstance(element.value, MultiValue) else [element.value]
         for value in many:
             if value is not None and not isinstance(value, bytes):
-                yield from _of_value(element.VR, element.keyword, str(value).strip(" \0"))
+                yield from _of_value(vr, keyword, str(value).strip(" \0"))
+
+
+def _vr_of(tag: BaseTag, said: str | None) -> str:
+    """The VR that an attribute has, by its own word or the Standard's."""
+    if said not in {None, "UN"}:
+        return str(said)
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
 
 
 def _of_value(vr: str, keyword: str, text: str) -> Iterator[Identifier]:
@@ -118,8 +135,8 @@ def names_in(value: str) -> Iterator[Identifier]:
         words = [word for part in components for word in _NAME_PARTS.split(part) if word]
         words = [word for word in words if word.casefold().strip(".") not in TITLES]
         for word in words:
-            yield Identifier(Kind.NAME, word)
-            yield from (Identifier(Kind.NAME, part) for part in re.split(r"[-'’]", word) if part)
+            parts = [part for part in _HYPHENS.split(word) if part]
+            yield from (Identifier(Kind.NAME, one) for one in (word, "".join(parts), *parts))
         for one, other in pairwise(words):
             yield Identifier(Kind.NAME, one + other)
             yield Identifier(Kind.NAME, other + one)

@@ -5,7 +5,6 @@ byte is passed over. A table finds in one pass where any form of an identifier c
 there is it compared; writing that is drawn is not found here, and no program is trusted to.
 """
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.imaging.deidentify.identifiers import Identifier, Kind
-from hospital_node.imaging.deidentify.needles import WHOLE, byte_forms, pattern_of
+from hospital_node.imaging.deidentify.needles import WHOLE, Needles, byte_forms
 
 _BLOCK = 4096
 """Bytes that are compared when any of them could begin a form."""
@@ -29,7 +28,7 @@ _NARROW, _WIDE = 1, 2
 class _Spellings:
     """What is looked for, and the table of every pair of bytes in it."""
 
-    pattern: re.Pattern[bytes]
+    needles: Needles
     table: NDArray[np.uint8]
 
 
@@ -43,15 +42,14 @@ def holds_text(stored: NDArray[np.generic], identifiers: frozenset[Identifier]) 
     if wanted is None or len(data) < 2 * WHOLE:
         return False
     places = np.unique(_candidates(data, wanted.table) * 2 // _BLOCK)
-    return any(_block_matches(data, int(place), wanted.pattern) for place in places)
+    return any(_block_matches(data, int(place), wanted.needles) for place in places)
 
 
 @lru_cache(maxsize=8)
 def _spellings(identifiers: frozenset[Identifier]) -> _Spellings | None:
     narrow = {form[:_LONGEST] for form in byte_forms(identifiers) if len(form) >= WHOLE}
     wide = {b"\0".join(bytes((c,)) for c in form) for form in narrow if form.isascii()}
-    pattern = pattern_of(narrow | wide)
-    if pattern is None:
+    if not narrow:
         return None
     table = np.zeros(65_536, dtype=np.uint8)
     for bit, needles in ((_NARROW, narrow), (_WIDE, wide)):
@@ -60,7 +58,7 @@ def _spellings(identifiers: frozenset[Identifier]) -> _Spellings | None:
                 first = np.frombuffer(one[:-1], dtype=np.uint8).astype(np.uint16)
                 second = np.frombuffer(other[1:], dtype=np.uint8).astype(np.uint16)
                 table[first | second << 8] |= bit
-    return _Spellings(pattern, table)
+    return _Spellings(Needles.of(narrow | wide), table)
 
 
 def _candidates(data: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.intp]:
@@ -77,6 +75,6 @@ def _candidates(data: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np
     return np.concatenate([np.flatnonzero(two & _NARROW), np.flatnonzero(five)])
 
 
-def _block_matches(data: NDArray[np.uint8], place: int, pattern: re.Pattern[bytes]) -> bool:
+def _block_matches(data: NDArray[np.uint8], place: int, needles: Needles) -> bool:
     start = max(0, place * _BLOCK - 2 * _LONGEST)
-    return bool(pattern.search(data[start : (place + 1) * _BLOCK + 2 * _LONGEST].tobytes().lower()))
+    return needles.are_in(data[start : (place + 1) * _BLOCK + 2 * _LONGEST].tobytes())

@@ -8,7 +8,10 @@ that can be told from chance is looked for in text alone.
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
+from typing import Literal, Self
 
 from hospital_node.imaging.deidentify.identifiers import Identifier, Kind, words_of
 
@@ -42,6 +45,7 @@ _LATIN = str.maketrans(
     }
 )
 _SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae"})
+_NORMAL: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 _NO_WORD = re.compile(r"[\W_]+")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -98,14 +102,16 @@ def _of_date(text: str) -> Iterator[str]:
     yield f"{name} {int(day)}, {year}"
 
 
-def byte_forms(identifiers: Iterable[Identifier]) -> frozenset[bytes]:
+@lru_cache(maxsize=8)
+def byte_forms(identifiers: frozenset[Identifier]) -> frozenset[bytes]:
     """What identifiers look like in files, in every character set and usual case; ASCII lowered."""
     found: set[bytes] = set()
     for identifier in identifiers:
         spellings = set(forms(identifier))
         if identifier.kind in {Kind.NAME, Kind.PLACE}:
             text = identifier.text
-            spellings |= {text, text.lower(), text.upper(), text.title()}
+            cased = (text, text.lower(), text.upper(), text.title())
+            spellings |= {unicodedata.normalize(form, one) for form in _NORMAL for one in cased}
         for spelling in spellings:
             found.update(_encoded(spelling))
     return frozenset(found)
@@ -125,19 +131,29 @@ def _encoded(spelling: str) -> Iterator[bytes]:
             yield code.lower()
 
 
-def text_pattern(texts: Iterable[str]) -> re.Pattern[str] | None:
-    """One search in text for all that are long enough to be looked for inside words."""
-    parts = sorted({re.escape(text) for text in texts if len(text) >= WHOLE})
-    return re.compile("|".join(parts)) if parts else None
+@dataclass(frozen=True, slots=True)
+class Needles:
+    """What is looked for among bytes, all of it in lower case."""
 
+    whole: tuple[bytes, ...]
+    """Looked for anywhere."""
+    alone: re.Pattern[bytes] | None
+    """Looked for where no letter or digit touches."""
 
-def pattern_of(needles: Iterable[bytes]) -> re.Pattern[bytes] | None:
-    """One search for all of them: long ones anywhere, short ones where no letter or digit touches.
+    @classmethod
+    def of(cls, forms_of_bytes: Iterable[bytes]) -> Self:
+        """Those forms, the short ones apart."""
+        every = frozenset(forms_of_bytes)
+        short = [re.escape(form) for form in sorted(every) if len(form) < WHOLE]
+        alone = rb"(?<![a-z0-9])(?:" + b"|".join(short) + rb")(?![a-z0-9])"
+        return cls(
+            tuple(form for form in every if len(form) >= WHOLE),
+            re.compile(alone) if short else None,
+        )
 
-    None where there is nothing to look for.
-    """
-    whole = sorted({needle for needle in needles if len(needle) >= WHOLE})
-    alone = sorted({needle for needle in needles if len(needle) < WHOLE})
-    parts = [re.escape(needle) for needle in whole]
-    parts += [rb"(?<![a-z0-9])" + re.escape(needle) + rb"(?![a-z0-9])" for needle in alone]
-    return re.compile(b"|".join(parts)) if parts else None
+    def are_in(self, content: bytes) -> bool:
+        """Whether any of them is in bytes, which are in any case."""
+        low = content.lower()
+        if any(form in low for form in self.whole):
+            return True
+        return self.alone is not None and self.alone.search(low) is not None

@@ -118,14 +118,21 @@ def _level(source: Dataset, rules: _Rules) -> Dataset:
     for tag in list(source.keys()):
         if tag in _PIXELS:
             continue
-        dropped = _dropped(tag)
-        element = None if dropped else source[tag]
-        step, kept = (dropped, None) if element is None else _settle(element, rules)
-        if step is not None:
-            rules.counts[step] += 1
+        step, kept = _judge(source, tag, rules)
+        rules.counts[step] += 1
         if kept is not None:
             copy.add(kept)
     return copy
+
+
+def _judge(source: Dataset, tag: BaseTag, rules: _Rules) -> tuple[Step, DataElement | None]:
+    dropped = _dropped(tag)
+    if dropped is not None:
+        return dropped, None
+    try:
+        return _settle(source[tag], rules)
+    except (ValueError, TypeError, OverflowError, NotImplementedError):
+        return Step.MALFORMED, None  # its bytes are not of its value representation
 
 
 def _dropped(tag: BaseTag) -> Step | None:

@@ -6,12 +6,13 @@ profile speak of the same treatment.
 
 from functools import lru_cache
 from importlib.metadata import version
+from typing import Literal
 
 from hospital_node.imaging.deidentify import dates, keep, table
 from hospital_node.imaging.deidentify.dates import Times
 from protocol.record import Digest, Record, canonical_bytes, sha256_text
 
-NAME = "wardround-images/v1"
+NAME: Literal["wardround-images/v1"] = "wardround-images/v1"
 """The name of these rules; the number counts their changes."""
 
 OPTIONS = (

@@ -24,11 +24,11 @@ from pydicom.uid import UID
 from hospital_node.imaging.deidentify.identifiers import Identifier, Kind, words_of
 from hospital_node.imaging.deidentify.needles import (
     TERMS,
+    WHOLE,
+    Needles,
     byte_forms,
     folded,
     forms,
-    pattern_of,
-    text_pattern,
 )
 
 
@@ -54,7 +54,7 @@ class Left:
 
 
 _STAND_INS = re.compile(
-    rb"2\.25\.[0-9]{30,39}|(?<![0-9a-f])(?:[0-9a-f]{64}|[0-9a-f]{16})(?![0-9a-f])"
+    rb"2\.25\.[0-9]{30,39}|(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])|(?<=[Pp]seudonym\^)[0-9a-f]{16}"
 )
 """What keyed digests look like: chance puts any short word or date into them."""
 
@@ -77,15 +77,17 @@ class _Forms:
 
     kind: Kind
     words: frozenset[str]
-    inside: re.Pattern[str] | None
+    inside: tuple[str, ...]
+    """Long enough to be looked for inside words."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What is looked for, of one patient, made ready."""
 
-    short: re.Pattern[bytes] | None
-    long: re.Pattern[bytes] | None
+    every: Needles
+    long: Needles
+    """Those that chance does not put into a stand-in."""
     texts: tuple[_Forms, ...]
 
 
@@ -113,25 +115,23 @@ def search_header(content: bytes, identifiers: frozenset[Identifier]) -> Left | 
 def _wanted(identifiers: frozenset[Identifier]) -> _Wanted:
     every = byte_forms(identifiers)
     return _Wanted(
-        short=pattern_of(every),
-        long=pattern_of(needle for needle in every if len(needle) >= _NO_CHANCE),
+        every=Needles.of(every),
+        long=Needles.of(needle for needle in every if len(needle) >= _NO_CHANCE),
         texts=tuple(_forms_of(kind, identifiers) for kind in Kind if kind is not Kind.UID),
     )
 
 
 def _forms_of(kind: Kind, identifiers: Iterable[Identifier]) -> _Forms:
     found = {form for one in identifiers if one.kind is kind for form in forms(one)}
-    return _Forms(kind, frozenset(form for form in found if len(form) > 1), text_pattern(found))
+    inside = tuple(form for form in found if len(form) >= WHOLE)
+    return _Forms(kind, frozenset(form for form in found if len(form) > 1), inside)
 
 
 def _is_in_bytes(content: bytes, wanted: _Wanted) -> bool:
-    long, short = wanted.long, wanted.short
-    if long is not None and any(long.search(view.lower()) for view in (content, content[::-1])):
+    if wanted.long.are_in(content) or wanted.long.are_in(content[::-1]):
         return True
-    if short is None:
-        return False
-    seen = _views(_STAND_INS.sub(b" ", content))
-    return any(short.search(view.lower()) for view in seen)
+    seen = (*_views(_STAND_INS.sub(b" ", content)), *map(bytes.fromhex, _hex_runs(content)))
+    return any(wanted.every.are_in(view) for view in seen)
 
 
 def _views(content: bytes) -> Iterator[bytes]:
@@ -151,8 +151,13 @@ def _decoded(content: bytes) -> Iterator[bytes]:
         for start in range(4):
             part = plain[start:]
             yield base64.b64decode(part[: len(part) // 4 * 4])
+
+
+def _hex_runs(content: bytes) -> Iterator[str]:
+    """Of the bytes as they are: hexadecimal text must not pass for a stand-in."""
     for run in _HEX.findall(content):
-        yield bytes.fromhex(run.decode())
+        yield run.decode()
+        yield run[1:-1].decode()  # from the other nibble on
 
 
 def _in_text(level: Dataset, wanted: _Wanted) -> Left | None:
@@ -189,6 +194,6 @@ def _found(vr: str, text: str, wanted: _Wanted) -> Kind | None:
     for sought in wanted.texts:
         if not words.isdisjoint(sought.words):
             return sought.kind
-        if sought.inside is not None and sought.inside.search(inside):
+        if any(form in inside for form in sought.inside):
             return sought.kind
     return None

@@ -1,0 +1,54 @@
+"""Commands about the quarantine: what waits for a person, its picture, and letting it out.
+
+Each command is: read, call one function, show.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.settings import read_settings
+from hospital_node.console import DEFAULT_CONFIG, AsJson, Config, show, stdout
+from hospital_node.imaging.deidentify.release import WORDS, Because
+from hospital_node.settings import NodeSettings
+
+app = typer.Typer(help="Files that wait for a person's eyes.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(help="The file's id, as `list` shows it.")]
+
+
+@app.command("list")
+def list_files(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
+    """Show the files that wait for a person, and why."""
+    from hospital_node.viewing import list_waiting  # noqa: PLC0415 - help must not load codecs
+
+    rows = list_waiting(read_settings(config, NodeSettings))
+    show("Waiting for a person", rows, ("id", "reason", "explanation", "file"), as_json=as_json)
+
+
+@app.command("show")
+def show_file(
+    file_id: Id,
+    out: Annotated[Path, typer.Argument(help="The PNG to write; keep it inside the hospital.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Write the pictures of a waiting file, to look at. The look is recorded."""
+    from hospital_node.viewing import show_waiting  # noqa: PLC0415
+
+    pictures = show_waiting(read_settings(config, NodeSettings), file_id, out)
+    stdout.print(f"{len(pictures)} written, beginning with {pictures[0]}")
+    stdout.print("Look at all of them to the edges, then release it or leave it; delete them after")
+
+
+@app.command()
+def release(
+    file_id: Id,
+    because: Annotated[Because, typer.Option(help="What you saw.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Let a file out, for these very bytes. You answer for it; the release is recorded."""
+    from hospital_node.viewing import release_waiting  # noqa: PLC0415
+
+    released = release_waiting(read_settings(config, NodeSettings), file_id, because)
+    stdout.print(f"{released['id']} is released: {WORDS[because]}")
+    stdout.print("It is used from the next scan on; a change of the file ends the release")
