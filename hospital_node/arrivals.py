@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import extract_tb
 
 import psycopg
 import structlog
@@ -18,7 +19,6 @@ from hospital_node.actors import read_pseudonym_key
 from hospital_node.identity import read_identity
 from hospital_node.imaging import index
 from hospital_node.imaging.doors.watch import FolderWatch
-from hospital_node.imaging.errors import ImagingError
 from hospital_node.imaging.folder import silent
 from hospital_node.imaging.ingest import Source, ingest_files
 from hospital_node.imaging.quarantine import Quarantined
@@ -62,11 +62,13 @@ class Arrivals:
                     self._take_in_all()
                     is_whole = True
                 pause_s = 0.0 if self.work() else _POLL_S
-            except (ImagingError, psycopg.OperationalError) as fault:
-                # Its text may hold a path; the command says it to a person.
+            except Exception as fault:  # noqa: BLE001 - the edge of a thread; the doors stay open
+                # Its text may hold a path or a row; the command says it to a person.
+                frame = extract_tb(fault.__traceback__)[-1]
                 _log.warning(
                     "nothing is taken in for now; `wardround node ingest` says why",
                     fault=type(fault).__name__,
+                    place=f"{Path(frame.filename).name}:{frame.lineno}",
                 )
                 pause_s = _PAUSE_S
             stop.wait(pause_s)
