@@ -143,26 +143,28 @@ def _expand(words: list[int], *, bits: int) -> Iterator[float]:
 
 
 def _segments(
-    words: list[int], place: int, limit: int, *, bits: int
+    words: list[int], place: int, limit: int, *, bits: int, copies: int = 0
 ) -> Iterator[float | tuple[int, int]]:
     """Values of discrete segments, and (length, target) of linear ones, from `place` on.
 
-    An indirect segment copies ones that lie before it and are not indirect themselves, so that a
-    few words cannot unfold without end.
+    An indirect segment copies ones that lie before it and are not indirect themselves, and no
+    segment is empty, so that a few words cannot unfold without end.
     """
     segments = 0
     while place + 1 < len(words) and segments < limit:
         opcode, length = words[place], words[place + 1]
         segments += 1
+        if not length:
+            raise ValueError("an empty segment of a palette")
         if opcode == _DISCRETE:
             yield from (float(word) for word in words[place + 2 : place + 2 + length])
             place += 2 + length
-        elif opcode == _LINEAR and place + 2 < len(words) and length:
+        elif opcode == _LINEAR and place + 2 < len(words):
             yield length, words[place + 2]
             place += 3
-        elif opcode == _INDIRECT and limit == len(words):
+        elif opcode == _INDIRECT and not copies:
             start = _offset(words, place, bits=bits)
-            yield from _segments(words[:place], start, length, bits=bits)
+            yield from _segments(words[:place], start, length, bits=bits, copies=1)
             place += 4 if bits > 8 else 6
         else:
             raise ValueError("a segment of a palette that the Standard does not know")

@@ -184,6 +184,15 @@ def test_a_modality_table_counts_before_a_rescale():
     assert measure(instance, stored).tolist() == [[5, 15]]
 
 
+def test_a_first_value_that_was_read_without_its_sign_is_negative_for_signed_values():
+    stored = np.array([[-1000, -999, 5]], dtype=np.int16)
+    item = table(0, [10, 20, 30], 8)
+    item.add_new("LUTDescriptor", "US", [3, 65_536 - 1000, 8])
+    instance = grey(stored, bits=16)
+    instance.VOILUTSequence = [item]
+    assert np.rint(show(instance, stored) * 255).tolist() == [[10, 20, 30]]
+
+
 def test_a_table_with_too_few_entries_is_refused_and_not_read_beyond():
     item = table(0, [1, 2, 3], 16)
     item.LUTDescriptor = [4000, 0, 16]
@@ -313,17 +322,31 @@ def test_an_offset_in_a_palette_of_words_counts_bytes():
     assert palette_of(instance)[:, 0].tolist() == [0, 80, 70, 60, 50, 40, 0, 80]
 
 
+_ENOUGH = [0, 4000, *[9] * 4000]
+
+
 @pytest.mark.parametrize(
     "words",
     [
         [1, 4, 100],
         [2, 1, 0, 0],
-        [0, 1, 7, 2, 60_000, 0, 0, 2, 60_000, 4, 0],
+        [0, 1, 7, 2, 1, 0, 0, 2, 1, 6, 0, *_ENOUGH],
+        [0, 1, 7, 2, 1, 60, 0, *_ENOUGH],
+        [0, 1, 7, 0, 0, *_ENOUGH],
         [7, 1, 2],
         [0, 1],
         [0, 2, 1, 2],
     ],
-    ids=["line-first", "copy-of-itself", "copies-of-copies", "unknown", "empty", "too-short"],
+    ids=[
+        "line-first",
+        "copy-of-itself",
+        "copy-of-a-copy",
+        "copy-of-what-follows",
+        "nothing",
+        "unknown",
+        "empty",
+        "too-short",
+    ],
 )
 def test_segments_that_cannot_be_are_refused(words):
     with pytest.raises(ValueError, match=r"segment|entries"):
