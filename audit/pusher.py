@@ -8,6 +8,8 @@ consortium file to say, not for whoever lists an address.
 
 import ssl
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +32,9 @@ _WAIT_S = 2.0
 """How long one wait for growth takes at most; also how long a stop may take."""
 
 _ANSWER_S = 10.0
+_WHOLE_ANSWER_S = 60.0
+"""From the question to the last byte; who sends one now and then is left."""
+
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 _ATTEMPTS = 3
@@ -66,10 +71,24 @@ class Door(Protocol):
 class HttpsDoor:
     """A witness at an address."""
 
-    def __init__(self, name: str, url: str, *, context: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        context: ssl.SSLContext,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
+        self._clock_s = clock_s
         self._url = url.rstrip("/") + PATH
-        self._http = httpx.Client(verify=context, timeout=_ANSWER_S, trust_env=False)
+        self._http = httpx.Client(
+            verify=context,
+            timeout=_ANSWER_S,
+            trust_env=False,
+            follow_redirects=False,  # a witness is at its address, not where somebody sends us
+            headers={"Accept-Encoding": "identity"},  # so little unpacks to nothing large
+        )
 
     def ask(self, addition: Addition) -> Answer:
         """Put a checkpoint before the witness.
@@ -78,11 +97,12 @@ class HttpsDoor:
             UnwillingWitnessError: it cannot be reached, or sends more than an answer.
         """
         body = bytearray()
+        deadline_s = self._clock_s() + _WHOLE_ANSWER_S
         try:
             with self._http.stream("POST", self._url, content=addition.format()) as answer:
-                for chunk in answer.iter_bytes():
+                for chunk in answer.iter_raw():
                     body += chunk
-                    if len(body) > MAX_ANSWER_BYTES:
+                    if len(body) > MAX_ANSWER_BYTES or self._clock_s() > deadline_s:
                         raise UnwillingWitnessError(f"{self._url} sends an endless answer")
         except httpx.RequestError as cause:
             raise UnwillingWitnessError(f"{self._url} cannot be reached: {cause}") from cause
