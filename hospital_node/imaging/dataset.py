@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import structlog
 from psycopg import Connection
 
 from hospital_node.imaging import index, volumes
@@ -24,6 +25,8 @@ from hospital_node.imaging.pixels import Picture, picture_of
 from hospital_node.imaging.volumes import ImageRef, VolumeRef, open_image
 from protocol.budget import Partition
 from protocol.plan import Cohort, Preprocessing
+
+_log = structlog.get_logger(__name__)
 
 MIN_SALT_BYTES = 16
 """Below 128 bits a commitment could be tried against guesses."""
@@ -180,6 +183,13 @@ def _of_kind(images: list[Labelled], kind: Kind) -> list[Labelled]:
             return [image for image in images if image.frames == 1]
         case Kind.VOLUMES:
             gathered = volumes.gather(images, Path())
+            for left in gathered.left_out:
+                _log.warning(
+                    "series makes no volume",
+                    series=left.series.removeprefix("sha256:")[:12],
+                    images=left.images,
+                    why=left.fault.explanation,
+                )
             taken = [image for _, members in gathered.volumes for image in members]
             return sorted(taken, key=lambda image: (image.pseudonym, image.instance))
 

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from structlog.testing import capture_logs
 from synthetic import KEY, write_labels
 from torso import Nodule, Protocol, draw_slice, write_series
 
@@ -115,6 +116,15 @@ def test_what_is_left_out_is_named(connection, hospital):
     (left,) = gather(images, hospital).left_out
     assert left.images == 7
     assert left.fault == SeriesFault(SeriesReason.GAP, "1 missing at 20.000 mm")
+
+
+def test_whoever_selects_is_told_what_makes_no_volume_without_a_name(connection, hospital):
+    with capture_logs() as said:
+        select(connection, CT, salt=SALT, kind=Kind.VOLUMES)
+    (line,) = said
+    assert line["images"] == 7
+    assert line["why"].startswith("slices are missing between others")
+    assert "SYN" not in str(said)
 
 
 def test_a_plan_for_pictures_takes_no_image_of_several_frames(connection, hospital):
