@@ -176,6 +176,14 @@ def test_no_spelling_of_a_path_shows_anything_without_credentials(opened):
         assert "checkpoint" not in answer.text, (method, path)
 
 
+def test_a_body_that_is_too_long_is_refused_and_that_is_recorded(opened):
+    fits = opened.client.post("/v1/exports", content=b" " * 2**20)
+    assert fits.status_code == 422
+    answer = opened.client.post("/v1/exports", content=b" " * (2**20 + 1))
+    assert answer.status_code == 400
+    assert answer.headers["wardround-recorded-as"]
+
+
 def test_there_is_no_way_past_the_record_by_a_websocket(opened):
     with (
         pytest.raises(WebSocketDisconnect) as refused,
