@@ -45,8 +45,9 @@ def traces_left(content: bytes, who: Traces) -> set[str]:
     texts = "\n".join(readings(re.sub(stand_ins, b" ", content)))
     digits = "".join(filter(str.isdigit, who.patient_id))
     year, month, day = who.birth[:4], who.birth[4:6], who.birth[6:]
+    names = [plain(word) for word in who.words]
     wanted = {
-        "name": [plain(word) for word in who.words if len(word) > 3 or not word.isascii()],
+        "name": [name for name in names if len(name) > 3 or not name.isascii()],
         "number": [plain(who.patient_id), digits, plain(who.accession)],
         "date": [who.birth, who.study_date, f"{day}.{month}.{year}", f"{year}-{month}-{day}"],
         "address": [plain(max(re.findall(r"\w+", who.address), key=len))],
