@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -34,6 +35,18 @@ _LEFT_AFTER_EVICTION = 0.9
 _MOST_EDGES = 3
 
 
+class Source(Protocol):
+    """What a tensor is made of."""
+
+    @property
+    def content_digest(self) -> str:
+        """Binds all of it."""
+
+    @property
+    def file_digest(self) -> str:
+        """The content digest of the file by which `forget` finds it, one of those it is made of."""
+
+
 class TensorCache:
     """Grids kept in a folder of bounded size; the longest unread go first."""
 
@@ -42,14 +55,12 @@ class TensorCache:
         self._limit_bytes = limit_bytes
         self._held_bytes: int | None = None
 
-    def get(
-        self, content_digest: str, preprocessing: Preprocessing, make: Callable[[], Grid]
-    ) -> Grid:
+    def get(self, source: Source, preprocessing: Preprocessing, make: Callable[[], Grid]) -> Grid:
         """The grid of an image, shape (S, S) or (D, S, S), float32; made when it is not kept.
 
         What is kept is mapped from its file and cannot be written to.
         """
-        path = self._folder / _name(content_digest, preprocessing)
+        path = self._folder / _name(source, preprocessing)
         kept = _read(path)
         if kept is not None:
             return kept
@@ -61,7 +72,10 @@ class TensorCache:
         return grid
 
     def forget(self, content_digests: Iterable[str]) -> int:
-        """Remove every tensor made of these contents; how many there were."""
+        """Remove every tensor that is found by these files; how many there were.
+
+        All files of a patient find all that was made of them, volumes of any of them too.
+        """
         stems = {_stem(digest) for digest in content_digests}
         found = [path for path in self._files() if path.name.split("-")[0] in stems]
         for path in found:
@@ -109,10 +123,14 @@ class TensorCache:
         return [*self._folder.glob("*.tensor"), *self._folder.glob("*.part")]
 
 
-def _name(content_digest: str, preprocessing: Preprocessing) -> str:
-    parts = (f"tensors/{PIXELS_VERSION}/{RESAMPLING_VERSION}", preprocessing.digest)
+def _name(source: Source, preprocessing: Preprocessing) -> str:
+    parts = (
+        f"tensors/{PIXELS_VERSION}/{RESAMPLING_VERSION}",
+        preprocessing.digest,
+        source.content_digest,
+    )
     way = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    return f"{_stem(content_digest)}-{way[:32]}.tensor"
+    return f"{_stem(source.file_digest)}-{way[:32]}.tensor"
 
 
 def _stem(content_digest: str) -> str:

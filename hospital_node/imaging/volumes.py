@@ -45,6 +45,11 @@ class ImageRef:
     """May identify the patient: never logged, never sent."""
     content_digest: str
 
+    @property
+    def file_digest(self) -> str:
+        """The same: an image is one file."""
+        return self.content_digest
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeRef:
@@ -61,6 +66,11 @@ class VolumeRef:
         """Binds the slices' contents and their order."""
         text = "\n".join(("wardround/volume/v1", *(one.content_digest for one in self.slices)))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def file_digest(self) -> str:
+        """The content digest of one of its files, always the same one."""
+        return min(one.content_digest for one in self.slices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,7 @@ def read_kept(tensors: TensorCache) -> Reader:
     """A reader that decodes what `tensors` does not hold yet, and only that."""
 
     def read(ref: ImageRef | VolumeRef, preprocessing: Preprocessing) -> NDArray[np.float32]:
-        grid = tensors.get(ref.content_digest, preprocessing, lambda: read_grid(ref, preprocessing))
-        return normalise(grid)
+        return normalise(tensors.get(ref, preprocessing, lambda: read_grid(ref, preprocessing)))
 
     return read
 

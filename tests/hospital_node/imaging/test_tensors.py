@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +14,19 @@ from synthetic import uid_of, write_chest
 
 from hospital_node.imaging import tensors
 from hospital_node.imaging.tensors import TensorCache
-from hospital_node.imaging.volumes import ImageRef
+from hospital_node.imaging.volumes import ImageRef, VolumeRef
 from hospital_node.training.features import read_grid, read_kept
 from protocol.plan import Preprocessing, VolumeGrid
 from protocol.record import sha256_text
 
 WANTED = Preprocessing(size_px=16)
-ONE = "sha256:" + "1" * 64
-TWO = "sha256:" + "2" * 64
+ONE = ImageRef("", Path(), "sha256:" + "1" * 64)
+TWO = ImageRef("", Path(), "sha256:" + "2" * 64)
 ROOM = 10**6
+
+
+def numbered(number: int) -> ImageRef:
+    return ImageRef("", Path(), f"sha256:{number:064d}")
 
 
 class Maker:
@@ -108,18 +113,18 @@ def test_the_folder_keeps_to_its_limit_and_the_longest_unread_goes_first(tmp_pat
     size_bytes = 1024 + 125
     cache = TensorCache(tmp_path, limit_bytes=10 * size_bytes)
     for number in range(10):
-        cache.get(f"sha256:{number:064d}", WANTED, Maker())
+        cache.get(numbered(number), WANTED, Maker())
         (path,) = [p for p in tmp_path.iterdir() if p.stat().st_mtime_ns > 10**18]
         os.utime(path, ns=(number, number))
     kept = Maker()
-    cache.get(f"sha256:{0:064d}", WANTED, kept)  # now the last that was read
+    cache.get(numbered(0), WANTED, kept)  # now the last that was read
     for number in range(10, 13):
-        cache.get(f"sha256:{number:064d}", WANTED, Maker())
+        cache.get(numbered(number), WANTED, Maker())
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10 * size_bytes
-    cache.get(f"sha256:{0:064d}", WANTED, kept)
+    cache.get(numbered(0), WANTED, kept)
     assert kept.asked == 0
     gone = Maker()
-    cache.get(f"sha256:{1:064d}", WANTED, gone)
+    cache.get(numbered(1), WANTED, gone)
     assert gone.asked == 1
 
 
@@ -143,7 +148,7 @@ def test_forgotten_contents_leave_no_tensor_behind_whatever_the_plan(tmp_path):
     for content in (ONE, TWO):
         for size_px in (16, 32):
             cache.get(content, Preprocessing(size_px=size_px), Maker())
-    assert cache.forget([ONE, "sha256:" + "9" * 64]) == 2
+    assert cache.forget([ONE.content_digest, "sha256:" + "9" * 64]) == 2
     maker = Maker()
     cache.get(TWO, WANTED, maker)
     assert maker.asked == 0
@@ -151,18 +156,29 @@ def test_forgotten_contents_leave_no_tensor_behind_whatever_the_plan(tmp_path):
     assert maker.asked == 1
 
 
+def test_a_volume_of_any_of_a_patients_files_is_forgotten_with_them(tmp_path):
+    cache, files = TensorCache(tmp_path, limit_bytes=ROOM), [numbered(n) for n in range(5)]
+    for some in (files, files[2:], list(reversed(files[1:4]))):
+        cache.get(VolumeRef("v", tuple(some), None), WANTED, Maker())
+    assert len(list(tmp_path.iterdir())) == 3
+    assert cache.forget(one.content_digest for one in files) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
 WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
 from hospital_node.imaging.tensors import TensorCache
+from hospital_node.imaging.volumes import ImageRef
 from protocol.plan import Preprocessing
 
 cache = TensorCache(Path(sys.argv[1]), limit_bytes=10**9)
 print("ready", flush=True)
 number = 0
 while True:
-    cache.get(f"sha256:{number:064d}", Preprocessing(size_px=16), lambda: np.full((512, 512), 7.0))
+    ref = ImageRef("", Path(), f"sha256:{number:064d}")
+    cache.get(ref, Preprocessing(size_px=16), lambda: np.full((512, 512), 7.0))
     number = (number + 1) % 50
     cache.forget([f"sha256:{number:064d}"])
 """
@@ -180,7 +196,7 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_that_is_taken_for_whole(tm
         child.stdout.close()
     cache = TensorCache(tmp_path, limit_bytes=10**9)
     for number in range(50):
-        grid = cache.get(f"sha256:{number:064d}", WANTED, Maker(np.full((512, 512), 7.0)))
+        grid = cache.get(numbered(number), WANTED, Maker(np.full((512, 512), 7.0)))
         assert (grid == 7).all()
 
 
