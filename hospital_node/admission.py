@@ -21,7 +21,7 @@ from hospital_node.errors import LedgerBehindError
 from hospital_node.history import ForkError, check_history, is_withdrawn
 from hospital_node.policy import Forbidden
 from hospital_node.site import Site
-from hospital_node.store import CastBallot, Task, load_answer, load_ballot
+from hospital_node.store import CastBallot, Task, count_withdrawn, load_answer, load_ballot
 from protocol.ballot import Activated, Ballot, Choice, decide_activation
 from protocol.catalogue import layout_of
 from protocol.consortium import Role
@@ -98,6 +98,7 @@ def _admit(order: Order, packed: Packed, site: Site) -> Admitted | Repeated:
     if order.site != site.name:
         raise _RefusalError(Reason.BAD_ORDER, f"the order is for {order.site}, not {site.name}")
     cast = _check_votes(order, site)
+    _check_withdrawal(order, site)
     entry = _check_warrant(order, site)
     warrant = _read_warrant(order, entry)
     _check_scope(order, warrant, site)
@@ -134,6 +135,23 @@ def _check_votes(order: Order, site: Site) -> CastBallot:
             Reason.PLAN_NOT_SIGNED, "the order does not carry the ballot this hospital cast"
         )
     return mine
+
+
+def _check_withdrawal(order: Order, site: Site) -> None:
+    """Pass while every patient whom the ballot binds may still be used.
+
+    Before kept answers are looked for: what was made of a withdrawn patient is not sent again.
+    """
+    with site.pool.connection() as connection:
+        if count_withdrawn(connection, order.plan.id):
+            raise _RefusalError(Reason.DATA_WITHDRAWN, WITHDRAWN)
+
+
+WITHDRAWN = (
+    "images that this hospital's ballot binds were withdrawn; propose the plan anew, and this "
+    "hospital votes on the images that are left"
+)
+"""All that is said of it: a ballot stands, and how many were withdrawn nobody has paid for."""
 
 
 def _read_ballot(content: bytes, site: Site) -> Ballot:

@@ -6,14 +6,22 @@ says them and gives the exit code.
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from audit.settings import read_settings
+from hospital_node import cohort_cli, quarantine_cli
+from hospital_node.console import (
+    DEFAULT_CONFIG,
+    AsJson,
+    Config,
+    progress_bar,
+    show,
+    stderr,
+    stdout,
+    table,
+)
 from hospital_node.settings import NodeSettings
 from protocol.words import Ground
 
@@ -25,13 +33,9 @@ app = typer.Typer(
 )
 log = typer.Typer(help="This hospital's own log.", no_args_is_help=True)
 app.add_typer(log, name="log")
-Config = Annotated[
-    Path, typer.Option("--config", "-c", help="The hospital's settings.", show_default=True)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-DEFAULT_CONFIG = Path("node.toml")
-_out = Console()
-_err = Console(stderr=True)
+app.add_typer(cohort_cli.app, name="cohort")
+app.add_typer(quarantine_cli.app, name="quarantine")
+app.command()(cohort_cli.withdraw)
 
 
 @app.command()
@@ -39,13 +43,7 @@ def ingest(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     """Scan the image folder: every file is indexed, or quarantined with its reason."""
     from hospital_node.intake import take_in  # noqa: PLC0415 - help must not load torch
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_err) as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("reading images", total=None)
         report = take_in(
             read_settings(config, NodeSettings),
@@ -54,14 +52,44 @@ def ingest(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     if as_json:
         print(json.dumps(report, indent=2))
         return
-    _out.print(f"{report['indexed']} images indexed, {len(report['quarantined'])} in quarantine")
+    stdout.print(f"{report['indexed']} images indexed, {len(report['quarantined'])} in quarantine")
     if report["not_moved"]:
-        _out.print(
+        stdout.print(
             f"{report['not_moved']} patients stay in the partition they were first put in, though "
             "the labels now say the other one"
         )
     if report["quarantined"]:
-        _out.print(_table("Quarantine", report["quarantined"], ("file", "reason", "explanation")))
+        stdout.print(table("Quarantine", report["quarantined"], ("file", "reason", "explanation")))
+
+
+@app.command()
+def scan(
+    folder: Annotated[
+        Path | None, typer.Argument(help="The image folder, or one below it; else the whole.")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Scan a folder and say of each file where it is: indexed, or in quarantine and why."""
+    from hospital_node.intake import scan as scan_folder  # noqa: PLC0415
+
+    with progress_bar() as progress:
+        bar = progress.add_task("reading images", total=None)
+        report = scan_folder(
+            read_settings(config, NodeSettings),
+            folder,
+            lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    kept_back = [one for one in report["files"] if one["state"] == "quarantined"]
+    if kept_back:
+        stdout.print(table("Quarantine", kept_back, ("file", "reason", "explanation")))
+    stdout.print(
+        f"{report['indexed']} indexed, {report['quarantined']} in quarantine; "
+        f"{report['read']} read, {report['unchanged']} as they were, {report['gone']} gone"
+    )
 
 
 @app.command()
@@ -73,7 +101,7 @@ def plans(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     with open_site(read_settings(config, NodeSettings)) as site:
         rows = [views.plan_view(one) for one in voting.plans(site)]
     columns = ("plan_id", "title", "epsilon", "rounds", "policy", "vote")
-    _show("Plans", rows, columns, as_json=as_json)
+    show("Plans", rows, columns, as_json=as_json)
 
 
 @app.command()
@@ -94,9 +122,9 @@ def vote(
     choice = Choice.APPROVE if approve else Choice.REFUSE
     with open_site(read_settings(config, NodeSettings)) as site:
         ballot = cast(site, plan_id, choice, say=Say(ground, site.person("vote")))
-    _out.print(f"voted {ballot.choice} on {plan_id}; the ballot is signed and on its way")
+    stdout.print(f"voted {ballot.choice} on {plan_id}; the ballot is signed and on its way")
     if approve:
-        _out.print(
+        stdout.print(
             f"each patient joins a step with probability {ballot.sample_rate}, "
             f"noise multiplier {ballot.noise_multiplier}, epsilon at most {ballot.epsilon_cap}"
         )
@@ -118,11 +146,11 @@ def budget(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     with open_site(read_settings(config, NodeSettings)) as site:
         rows = views.budget_view(site)
         views.note_shown(site, Figures.BUDGET, len(rows))
-        _show("Privacy budget, per patient", rows, columns, as_json=as_json)
+        show("Privacy budget, per patient", rows, columns, as_json=as_json)
         try:
             check_continuity(site)
         except LogUnavailableError as fault:
-            _err.print(f"not compared with the log: {fault}")
+            stderr.print(f"not compared with the log: {fault}")
 
 
 @app.command()
@@ -137,7 +165,7 @@ def report(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
         return
     columns = ("run_id", "patients_train", "auc_global", "auc_local", "epsilon_charged", "delta")
     title = "This hospital's own view; true figures, they stay here"
-    _show(title, reports, columns, as_json=False)
+    show(title, reports, columns, as_json=False)
 
 
 @log.command("export")
@@ -149,28 +177,4 @@ def export_log(
     from hospital_node.local_export import export_local_log  # noqa: PLC0415
 
     size = export_local_log(read_settings(config, NodeSettings), out)
-    _out.print(f"{size} entries in {out}; verify with: python -m audit verify {out}")
-
-
-def _show(
-    title: str, rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool
-) -> None:
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    else:
-        _out.print(_table(title, rows, columns))
-
-
-def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Table:
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
-    return table
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    stdout.print(f"{size} entries in {out}; verify with: python -m audit verify {out}")

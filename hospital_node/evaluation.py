@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from hospital_node import store
-from hospital_node.admission import Admitted, Refused
+from hospital_node.admission import WITHDRAWN, Admitted, Refused
 from hospital_node.claim import per_image_claim
 from hospital_node.database import Connection
 from hospital_node.imaging.dataset import Selection
@@ -73,6 +73,9 @@ def _evaluate(
     report = _report(site, admitted, groups, model=model, randomness=randomness)
     scores = patient_scores(admitted.plan, model, groups.held_out)
     with site.pool.connection() as connection:
+        if store.count_withdrawn(connection, admitted.plan.id):
+            # Withdrawn while the work went on: figures about the patient do not leave.
+            return Refused(Reason.DATA_WITHDRAWN, WITHDRAWN, admitted.order)
         store.save_report(
             connection,
             admitted.plan.id,

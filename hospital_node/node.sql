@@ -4,12 +4,13 @@ CREATE TABLE IF NOT EXISTS ballots (
   ballot bytea NOT NULL,
   salt bytea NOT NULL,
   entry bytea NOT NULL,
+  patients_noised integer,
   voted_us bigint NOT NULL
 );
 COMMENT ON TABLE ballots IS
   'Written once per plan when this hospital votes, with the entry that says so: plan and ballot are '
   'canonical bytes, entry the signed log entry, salt what opens the ballot''s manifest and never '
-  'leaves. An order must carry this very ballot.';
+  'leaves, patients_noised the count that was billed and told. An order must carry this very ballot.';
 
 CREATE TABLE IF NOT EXISTS ballot_patients (
   plan_id text NOT NULL REFERENCES ballots,

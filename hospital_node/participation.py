@@ -12,7 +12,7 @@ import structlog
 
 from audit.errors import AuditError
 from hospital_node import egress, store
-from hospital_node.admission import Admitted, Refused, Repeated, admit
+from hospital_node.admission import WITHDRAWN, Admitted, Refused, Repeated, admit
 from hospital_node.errors import CohortError, EgressError, NodeError, WeightsError
 from hospital_node.evaluation import evaluate
 from hospital_node.imaging import dataset
@@ -61,7 +61,13 @@ def answer(site: Site, order_bytes: bytes, packed: Packed) -> tuple[bytes, Packe
 
 def _work(site: Site, admitted: Admitted, packed: Packed) -> tuple[bytes, Packed | None]:
     with site.pool.connection() as connection:
-        selection = dataset.select(connection, admitted.plan.cohort, salt=admitted.cast.salt)
+        selection = dataset.select(
+            connection,
+            admitted.plan.cohort,
+            salt=admitted.cast.salt,
+            mode=site.policy.consent,
+            kind=dataset.kind_of(admitted.plan.preprocessing),
+        )
     if selection.manifest != admitted.ballot.manifest:
         return _refuse(site, _refusal(admitted, Reason.COHORT_CHANGED, CHANGED)), None
     try:
@@ -99,7 +105,7 @@ def _train(
         admitted.plan, features, mechanism=mechanism, start=start, randomness=randomness
     )
     egress.check_update(admitted.plan, admitted.ballot, update=update, start=start)
-    return _send(site, admitted, opening, update=update), update
+    return _send(site, admitted, opening, update=update)
 
 
 def _charge(
@@ -144,9 +150,14 @@ def _charge(
     return charge
 
 
-def _send(site: Site, admitted: Admitted, opening: Opening, *, update: Packed) -> bytes:
+def _send(
+    site: Site, admitted: Admitted, opening: Opening, *, update: Packed
+) -> tuple[bytes, Packed | None]:
     """The answer with its receipt, kept together with the event that says what leaves."""
     with site.pool.connection() as connection:
+        if store.count_withdrawn(connection, opening.plan_id):
+            # Withdrawn while the work went on: what was computed with the patient does not leave.
+            return _refuse(site, _refusal(admitted, Reason.DATA_WITHDRAWN, WITHDRAWN)), None
         charge = egress.find_charge(
             connection, site.ledger, site=site.name, terms=_terms(admitted), opening=opening
         )
@@ -181,7 +192,7 @@ def _send(site: Site, admitted: Admitted, opening: Opening, *, update: Packed) -
         epsilon=charge.epsilon,
         budget=decimal_text(site.ledger.cap(Partition.TRAIN)),
     )
-    return said
+    return said, update
 
 
 def _terms(admitted: Admitted) -> Mechanism:

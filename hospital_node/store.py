@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from hospital_node.database import Connection
-from protocol.ballot import Ballot
+from hospital_node.imaging.dataset import Selection
+from protocol.ballot import Ballot, Choice
 from protocol.budget import Partition
 from protocol.plan import Plan
 from protocol.round import OrderKind
@@ -26,6 +27,8 @@ class CastBallot:
     entry: bytes
     salt: bytes
     """Opens the commitment to the images; secret."""
+    patients_noised: int | None = None
+    """The count that was billed and told; none where nothing was counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ def insert_ballot(connection: Connection, cast: CastBallot, *, voted_us: int) ->
     """Keep a ballot; false when this hospital has voted on the plan before."""
     cursor = connection.execute(
         """
-        INSERT INTO ballots (plan_id, plan, ballot, entry, salt, voted_us)
-        VALUES (%s, %s, %s, %s, %s, %s)
+        INSERT INTO ballots (plan_id, plan, ballot, entry, salt, patients_noised, voted_us)
+        VALUES (%s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT DO NOTHING
         """,
         (
@@ -61,6 +64,7 @@ def insert_ballot(connection: Connection, cast: CastBallot, *, voted_us: int) ->
             cast.ballot.to_bytes(),
             cast.entry,
             cast.salt,
+            cast.patients_noised,
             voted_us,
         ),
     )
@@ -70,12 +74,76 @@ def insert_ballot(connection: Connection, cast: CastBallot, *, voted_us: int) ->
 def load_ballot(connection: Connection, plan_id: str) -> CastBallot | None:
     """This hospital's ballot about a plan, or none."""
     row = connection.execute(
-        "SELECT plan, ballot, entry, salt FROM ballots WHERE plan_id = %s", (plan_id,)
+        "SELECT plan, ballot, entry, salt, patients_noised FROM ballots WHERE plan_id = %s",
+        (plan_id,),
     ).fetchone()
-    if row is None:
-        return None
-    plan, ballot = Plan.from_bytes(row[0]), Ballot.from_bytes(row[1])
-    return CastBallot(plan, ballot, entry=bytes(row[2]), salt=bytes(row[3]))
+    return None if row is None else _cast_of(row)
+
+
+def load_approvals(connection: Connection) -> tuple[CastBallot, ...]:
+    """Every ballot that binds images, in the order of the votes."""
+    rows = connection.execute(
+        "SELECT plan, ballot, entry, salt, patients_noised FROM ballots ORDER BY voted_us, plan_id"
+    ).fetchall()
+    cast = map(_cast_of, rows)
+    return tuple(one for one in cast if one.ballot.choice is Choice.APPROVE)
+
+
+def bind_patients(connection: Connection, plan_id: str, selection: Selection) -> None:
+    """Keep whose images a ballot's manifest binds."""
+    partitions = ((selection.train, Partition.TRAIN), (selection.held_out, Partition.HELD_OUT))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO ballot_patients (plan_id, pseudonym, partition) VALUES (%s, %s, %s)",
+            [
+                (plan_id, patient.pseudonym, partition)
+                for patients, partition in partitions
+                for patient in patients
+            ],
+        )
+
+
+def plans_with(connection: Connection, patient: str) -> dict[str, Partition]:
+    """The plans whose ballots bind images of a patient, and as what."""
+    rows = connection.execute(
+        "SELECT plan_id, partition FROM ballot_patients WHERE pseudonym = %s", (patient,)
+    ).fetchall()
+    return {plan_id: Partition(partition) for plan_id, partition in rows}
+
+
+def count_bound(connection: Connection, plan_id: str) -> dict[Partition, int]:
+    """How many patients a ballot binds, by partition."""
+    rows = connection.execute(
+        """
+        SELECT partition, count(*) FROM ballot_patients WHERE plan_id = %s GROUP BY partition
+        """,
+        (plan_id,),
+    ).fetchall()
+    return dict.fromkeys(Partition, 0) | {Partition(name): count for name, count in rows}
+
+
+def count_withdrawn(connection: Connection, plan_id: str) -> int:
+    """How many patients whom a ballot binds have been withdrawn since."""
+    row = connection.execute(
+        """
+        SELECT count(*)
+        FROM ballot_patients JOIN imaging_withdrawal USING (pseudonym)
+        WHERE plan_id = %s
+        """,
+        (plan_id,),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _cast_of(row: tuple[Any, ...]) -> CastBallot:
+    plan, ballot, entry, salt, count = row
+    return CastBallot(
+        Plan.from_bytes(plan),
+        Ballot.from_bytes(ballot),
+        entry=bytes(entry),
+        salt=bytes(salt),
+        patients_noised=count,
+    )
 
 
 def begin_task(connection: Connection, task: Task, *, warrant_digest: str, started_us: int) -> bool:

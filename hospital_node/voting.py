@@ -112,7 +112,13 @@ def vote(site: Site, plan_id: str, choice: Choice, *, say: Say = UNSAID) -> Ball
 def _approve(site: Site, plan: Plan, say: Say) -> Ballot:
     with site.pool.connection() as connection:
         salt = site.random_bytes(SALT_BYTES)
-        selection = dataset.select(connection, plan.cohort, salt=salt)
+        selection = dataset.select(
+            connection,
+            plan.cohort,
+            salt=salt,
+            mode=site.policy.consent,
+            kind=dataset.kind_of(plan.preprocessing),
+        )
         verdict = site.policy.permits_cohort(plan, [patient.label for patient in selection.train])
         if isinstance(verdict, Forbidden):
             raise VoteError(f"this hospital cannot take part: {verdict.explanation}")
@@ -127,8 +133,9 @@ def _approve(site: Site, plan: Plan, say: Say) -> Ballot:
             deidentification=DEIDENTIFICATION,
         )
         site.outbox.append(connection, events.data_manifest(manifest))
-        unsigned = store.CastBallot(plan, ballot, b"", salt)
+        unsigned = store.CastBallot(plan, ballot, b"", salt, patients_noised=count)
         _cast(connection, site, unsigned=unsigned, say=say)
+        store.bind_patients(connection, plan.id, selection)
     return ballot
 
 

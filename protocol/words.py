@@ -24,6 +24,7 @@ class Reason(StrEnum):
     LOG_UNAVAILABLE = "log-unavailable"
     COHORT_TOO_SMALL = "cohort-too-small"
     COHORT_CHANGED = "cohort-changed"
+    DATA_WITHDRAWN = "data-withdrawn"
     MODEL_MISMATCH = "model-mismatch"
     EGRESS_DENIED = "egress-denied"
     ALREADY_DONE = "already-done"

@@ -230,6 +230,15 @@ def count_instances(connection: Connection[Any]) -> int:
     return int(row[0]) if row else 0
 
 
+def list_indexed(connection: Connection[Any], *, below: str) -> tuple[str, ...]:
+    """The paths of all indexed files in one part of the folder; `.` is the whole."""
+    part = "" if below == "." else f"{below}/"
+    rows = connection.execute(
+        "SELECT path FROM imaging_instance WHERE starts_with(path, %s) ORDER BY path", (part,)
+    )
+    return tuple(path for (path,) in rows)
+
+
 def list_quarantine(connection: Connection[Any]) -> tuple[Quarantined, ...]:
     """All files in quarantine, by path."""
     rows = connection.execute("SELECT path, reason, detail FROM imaging_quarantine ORDER BY path")
