@@ -252,6 +252,8 @@ def is_what_i_hold_complete(opened: Opened) -> None:
         note = note or page["checkpoint"]["note"]
         leaves.update({one["index"]: bytes.fromhex(one["leaf"]) for one in page["entries"]})
         after = page["next_after"]
+        # A full page says no more than it looked at: the rest may hold what was asked for.
+        assert after is None or page["scanned_to"] == after + 1
     checkpoint = open_checkpoint(note, opened.story.log.verifier)
     assert root_of(leaves[index] for index in range(checkpoint.size)) == checkpoint.root
     _one_click_from_a_claim_to_its_proof(opened)
