@@ -11,18 +11,19 @@ from importlib.resources import files
 from pathlib import Path
 
 from hospital_node.admission import Admitted
+from hospital_node.imaging.deidentify.profile import NAME, profile_of
 from hospital_node.training.features import FEATURES_VERSION
 from protocol.provenance import Library, Provenance
 from protocol.record import canonical_bytes, sha256_text
 from protocol.round import Opening
 
-DEIDENTIFICATION = "pixels-only/v1"
-"""Pixels alone are read for training; no header of a file goes into anything that leaves."""
+DEIDENTIFICATION = NAME
+"""The rules under which an image counts as fit; training reads its pixels and no header."""
 
 _PACKAGES = ("audit", "hospital_node", "protocol")
 """The code that a hospital runs."""
 
-_LIBRARIES = ("cryptography", "monai", "numpy", "opacus", "pydicom", "torch")
+_LIBRARIES = ("cryptography", "dicom-anonymizer", "monai", "numpy", "opacus", "pydicom", "torch")
 """What the result depends on, by name."""
 
 
@@ -34,6 +35,7 @@ def provenance_of(admitted: Admitted, opening: Opening) -> Provenance:
         "sample_rate": ballot.sample_rate,
         "noise_multiplier": ballot.noise_multiplier,
         "features_version": FEATURES_VERSION,
+        "deidentification": profile_of().digest,
     }
     return Provenance(
         model_in=opening.model_digest,

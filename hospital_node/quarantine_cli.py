@@ -52,3 +52,15 @@ def release(
     released = release_waiting(read_settings(config, NodeSettings), file_id, because)
     stdout.print(f"{released['id']} is released: {WORDS[because]}")
     stdout.print("It is used from the next scan on; a change of the file ends the release")
+
+
+def deidentify(
+    file: Annotated[Path, typer.Argument(help="A DICOM file of this hospital.")],
+    out: Annotated[Path, typer.Argument(help="The copy to write.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Write the de-identified copy of one file, to see what the rules leave of it."""
+    from hospital_node.viewing import write_copy  # noqa: PLC0415
+
+    profile = write_copy(read_settings(config, NodeSettings), file, out)
+    stdout.print(f"{out} is the copy, by the rules {profile}")

@@ -20,7 +20,9 @@ from hospital_node.clock import now_us
 from hospital_node.database import prepare
 from hospital_node.identity import read_identity
 from hospital_node.imaging import index
-from hospital_node.imaging.deidentify.pseudonyms import content_pseudonym
+from hospital_node.imaging.copying import make_copy
+from hospital_node.imaging.deidentify.profile import profile_of
+from hospital_node.imaging.deidentify.pseudonyms import content_pseudonym, copies_key
 from hospital_node.imaging.deidentify.release import (
     Because,
     Held,
@@ -28,7 +30,7 @@ from hospital_node.imaging.deidentify.release import (
     list_held,
     put_release,
 )
-from hospital_node.imaging.errors import ReleaseError
+from hospital_node.imaging.errors import CopyError, ReleaseError
 from hospital_node.imaging.frames import header_of
 from hospital_node.imaging.pixels import iter_frames, show
 from hospital_node.imaging.quarantine import EXPLANATIONS
@@ -77,6 +79,20 @@ def release_waiting(settings: NodeSettings, asked: str, because: Because) -> dic
         )
         local.append(connection, image_released(release, actor))
     return _view(held)
+
+
+def write_copy(settings: NodeSettings, file: Path, out: Path) -> str:
+    """Write the de-identified copy of a file; the digest of the rules it was made by.
+
+    Raises:
+        CopyError: there is none to write, or it cannot be written.
+    """
+    key = copies_key(read_pseudonym_key(settings.keys.pseudonym))
+    try:
+        out.write_bytes(make_copy(file.read_bytes(), key))
+    except OSError as cause:
+        raise CopyError(f"the file cannot be read or the copy written: {cause.strerror}") from cause
+    return profile_of().digest
 
 
 def _view(held: Held) -> dict[str, Any]:

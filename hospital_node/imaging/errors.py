@@ -38,6 +38,10 @@ class ReleaseError(ImagingError):
     """A file cannot be let out of quarantine, or not by this name."""
 
 
+class CopyError(ImagingError):
+    """No de-identified copy of a file can be made, or written."""
+
+
 class EmptyCohortError(CohortError):
     """No indexed image answers to what a cohort asks for."""
 

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from synthetic import write_chest, write_labels
 
 from hospital_node.imaging.deidentify.receipt import list_receipts
-from hospital_node.imaging.errors import ReleaseError
+from hospital_node.imaging.errors import CopyError, ReleaseError
 
 
 @pytest.fixture
@@ -114,3 +114,23 @@ def test_each_study_has_a_receipt_that_follows_its_images(home: Path, dsn: str) 
     told = [e.body for e in local_entries(dsn) if e.type == "study.deidentified"]
     assert [(body["images"], body["released"]) for body in told[:1]] == [(1, 0)]
     assert len(told) == 3  # the first study twice, as it grew; nothing for the scan between
+
+
+def test_a_copy_is_written_of_what_a_scan_would_index_and_of_nothing_else(
+    home: Path, tmp_path: Path
+) -> None:
+    images, out = home / "images", tmp_path / "copy.dcm"
+    made = run(home, "deidentify", str(images / "1.dcm"), str(out))
+    assert made.exit_code == 0, made.output + repr(made.exception)
+    before, copy = dcmread(images / "1.dcm"), dcmread(out)
+    assert copy.PatientIdentityRemoved == "YES"
+    assert np.array_equal(copy.pixel_array, before.pixel_array)
+    assert copy.PatientID not in {"P-1", ""}
+    again = tmp_path / "again.dcm"
+    run(home, "deidentify", str(images / "1.dcm"), str(again))
+    assert again.read_bytes() == out.read_bytes()
+    out.unlink()
+    for name in ("2.dcm", "labels.csv", "none.dcm"):
+        refused = run(home, "deidentify", str(images / name), str(out))
+        assert isinstance(refused.exception, CopyError)
+        assert not out.exists()

@@ -183,3 +183,11 @@ def test_a_copy_is_a_sound_file_with_the_very_pixels() -> None:
     assert read.file_meta.MediaStorageSOPInstanceUID == read.SOPInstanceUID
     assert np.array_equal(read.pixel_array, made.pixel_array)
     assert made.to_json() == before
+
+
+def test_rules_that_change_get_another_name() -> None:
+    """Change the rules, and count the number in `profile.NAME` up together with this digest."""
+    assert (
+        profile_of().digest
+        == "sha256:84c69b23be101a52986704d78e81059329d8b83258125788fbc821f1f109a6b1"
+    )
