@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from audit.settings import read_settings
-from hospital_node import cohort_cli, quarantine_cli
+from hospital_node import cohort_cli, doors_cli, quarantine_cli
 from hospital_node.console import (
     DEFAULT_CONFIG,
     AsJson,
@@ -36,6 +36,8 @@ app.add_typer(log, name="log")
 app.add_typer(cohort_cli.app, name="cohort")
 app.add_typer(quarantine_cli.app, name="quarantine")
 app.command()(cohort_cli.withdraw)
+app.command()(quarantine_cli.deidentify)
+app.command()(doors_cli.doctor)
 
 
 @app.command()
