@@ -54,9 +54,7 @@ class Filters(Moments):
     producer: Text | None = Field(None, description="Name of the key that signed.")
     actor: Text | None = Field(None, description="Pseudonym of who acted.")
     organisation: Text | None = Field(None, description="The actor's, or else the producer's.")
-    outcome: Outcome | None = Field(
-        None, description="Success, minor, serious or major failure."
-    )
+    outcome: Outcome | None = Field(None, description="Success, minor, serious or major failure.")
     model: Digest | None = Field(None, description="Digest of a model that is named anywhere.")
     site: Text | None = Field(None, description="Name of a hospital that is named anywhere.")
     since_us: Number | None = Field(None, description="Microseconds since 1970 UTC, inclusive.")
