@@ -56,6 +56,7 @@ def withdraw(site: Site, patient: str, *, ground: Ground, actor: Actor) -> Withd
         ended = tuple(one for one in store.load_approvals(connection) if one.plan.id in plans)
         if is_new:
             _say(connection, site, _body(patient, ended, ground), actor=actor, ended=ended)
+        site.tensors.forget(index.contents_of(connection, patient))
         return Withdrawn(
             is_new,
             images=index.count_images_of(connection, patient),

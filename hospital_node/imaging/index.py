@@ -340,6 +340,14 @@ def count_images_of(connection: Connection[Any], patient: str) -> int:
     return int(row[0]) if row else 0
 
 
+def contents_of(connection: Connection[Any], patient: str) -> tuple[str, ...]:
+    """The content digests of a patient's indexed images."""
+    rows = connection.execute(
+        "SELECT content_digest FROM imaging_instance WHERE pseudonym = %s", (patient,)
+    )
+    return tuple(digest for (digest,) in rows)
+
+
 def released_contents(connection: Connection[Any]) -> frozenset[str]:
     """The content digests of files that a person has let out of quarantine."""
     rows = connection.execute("SELECT content_digest FROM imaging_release")
