@@ -84,6 +84,7 @@ def test_a_file_that_changed_since_is_not_shown(home: Path, tmp_path: Path) -> N
 
 def test_nothing_else_can_be_released(home: Path) -> None:
     (home / "images" / "note.txt").write_text("no image")
+    (home / "images" / "3.dcm").unlink()  # so that one file waits, and only its own id names it
     answer(home, "scan")
     assert "note.txt" not in waiting(home)
     for asked in ("0" * 12, "", "2.dcm"):

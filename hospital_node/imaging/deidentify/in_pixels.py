@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hospital_node.imaging.deidentify.identifiers import Identifier, Kind
 from hospital_node.imaging.deidentify.needles import WHOLE, Needles, byte_forms
 
-_BLOCK = 4096
+_BLOCK = 512
 """Bytes that are compared when any of them could begin a form."""
 
 _LONGEST = 256
@@ -72,7 +72,14 @@ def _candidates(data: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np
     if not two.any():
         return np.empty(0, dtype=np.intp)
     five = two[:-3] & two[2:-1] & possible[4:] & _WIDE
-    return np.concatenate([np.flatnonzero(two & _NARROW), np.flatnonzero(five)])
+    narrow, wide = np.flatnonzero(two & _NARROW), np.flatnonzero(five)
+    between = words[narrow] >> 8 | words[narrow + 1] << 8
+    narrow = narrow[(table[between] & _NARROW).astype(bool)]
+    for step in range(4):  # of two bytes, one is 0 and the other the character
+        one, other = (words[wide + offset] for offset in (step, step + 1))
+        pair = (one | one >> 8) & 0xFF | (other | other >> 8) << 8
+        wide = wide[(table[pair] & _NARROW).astype(bool)]
+    return np.concatenate([narrow, wide])
 
 
 def _block_matches(data: NDArray[np.uint8], place: int, needles: Needles) -> bool:
