@@ -19,14 +19,15 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from audit import equivocation_app, intake_app, payload_app
+from audit import equivocation_app, intake_app
 from audit.checkpoint import Checkpoint
 from audit.errors import NoteError
 from audit.evidence import write_evidence
 from audit.intake import Intake
 from audit.log import Log
 from audit.note import MAX_NOTE_CHARACTERS, Note
-from audit.payload_intake import PayloadIntake
+from audit.payloads import app as payload_app
+from audit.payloads.intake import PayloadIntake
 from audit.problems import ANSWERED, headers_of, to_problem
 from audit.projection import Filter
 from audit.sequencer import Sequencer

@@ -18,14 +18,14 @@ from audit import projection
 from audit.client import LogClient
 from audit.desk.cli import keys
 from audit.desk.client import KEY_VARIABLE, Address, fetch_export, read_key, selection_of
-from audit.desk.records_cli import disposals, erase, holds
+from audit.desk.records.cli import disposals, erase, holds
 from audit.errors import AuditError
 from audit.export import export_evidence
 from audit.export_lines import Format
 from audit.keys import create_key, create_witness_key
 from audit.membership import read_trust
 from audit.parties import parties_of
-from audit.payload_cli import commit_file, deposit_file
+from audit.payloads.cli import commit_file, deposit_file
 from audit.settings import (
     AuditSettings,
     ClientSettings,

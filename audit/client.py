@@ -23,7 +23,7 @@ from audit.entry import Entry
 from audit.errors import AuditError, NoteError, ProofError
 from audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from audit.note import Verifier
-from audit.payload_deposit import Deposit
+from audit.payloads.deposit import Deposit
 from audit.problems import from_problem
 from audit.proof import check_proof, parse_proof
 from audit.receipt import open_receipt

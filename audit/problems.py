@@ -18,7 +18,7 @@ from audit.errors import (
     NoteError,
     ProofError,
 )
-from audit.payload_errors import (
+from audit.payloads.errors import (
     ClockBehindError,
     ForeignPayloadError,
     HeldError,

@@ -39,7 +39,7 @@ from audit.membership import read_trust
 from audit.note import Verifier
 from audit.outbox import Outbox
 from audit.parties import parties_of
-from audit.payload_intake import PayloadIntake
+from audit.payloads.intake import PayloadIntake
 from audit.projection import Projector
 from audit.pushback import Pushback, Room
 from audit.pusher import HttpsDoor, Pusher, door_context

@@ -15,13 +15,13 @@ from audit.app import Parts
 from audit.commitment import Opening, spell
 from audit.desk.callers import Caller, Role, Via
 from audit.desk.recorder import Recorder
-from audit.desk.records import Asked, Records
-from audit.desk.records_policy import RetentionPolicy
-from audit.desk.records_store import Matter, Proposal, Scope, Why
+from audit.desk.records.office import Asked, Records
+from audit.desk.records.policy import RetentionPolicy
+from audit.desk.records.store import Matter, Proposal, Scope, Why
 from audit.entry import Compliance, Entry
 from audit.outbox import Outbox
-from audit.payload_deposit import Deposit
-from audit.payload_intake import PayloadIntake, Receipt
+from audit.payloads.deposit import Deposit
+from audit.payloads.intake import PayloadIntake, Receipt
 from audit.relay import Relay
 from audit.watermarks import Mark
 

@@ -11,7 +11,7 @@ from psycopg_pool import ConnectionPool
 from audit.desk.doors import Doors
 from audit.desk.reading import Reading
 from audit.desk.recorder import Recorder
-from audit.desk.records import Records
+from audit.desk.records.office import Records
 from audit.parties import Party
 from audit.trust import Trust
 

@@ -27,8 +27,8 @@ from audit.desk.doors import Doors
 from audit.desk.oidc import IdentityProvider
 from audit.desk.reading import Reading
 from audit.desk.recorder import Recorder
-from audit.desk.records import Records
-from audit.desk.records_policy import SHIPPED, RetentionPolicy
+from audit.desk.records.office import Records
+from audit.desk.records.policy import SHIPPED, RetentionPolicy
 from audit.desk.settings import DeskSettings
 from audit.errors import AuditError
 from audit.journal import start_journal

@@ -24,8 +24,8 @@ from fhir.resources.R4B.auditevent import AuditEvent
 from audit.canonical import canonical_json, parse_canonical
 from audit.checkpoint import Checkpoint
 from audit.desk.callers import Role
-from audit.desk.exporting import write_export
-from audit.desk.parquet import MANIFEST_KEY
+from audit.desk.exports.exporting import write_export
+from audit.desk.exports.parquet import MANIFEST_KEY
 from audit.entry import Entry
 from audit.errors import EvidenceError
 from audit.evidence import TarLog

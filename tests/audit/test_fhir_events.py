@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit import receipts, schema_events
-from audit.desk import fhir_codes as codes
-from audit.desk import records_statements, statements
-from audit.desk.capability import operation_outcome
-from audit.desk.fhir import Placed, audit_event
-from audit.desk.fhir_search import Cursor, SearchError, parse_search
+from audit.desk import statements
+from audit.desk.fhir import codes
+from audit.desk.fhir.capability import operation_outcome
+from audit.desk.fhir.resource import Placed, audit_event
+from audit.desk.fhir.search import Cursor, SearchError, parse_search
+from audit.desk.records import statements as records_statements
 from audit.entry import Actor, ActorKind, Compliance, Entry, Meaning, Outcome
 from protocol.events import Kind
 

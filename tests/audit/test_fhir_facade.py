@@ -14,9 +14,9 @@ from fhir.resources.R4B.codesystem import CodeSystem
 from fhir.resources.R4B.operationoutcome import OperationOutcome
 from fhir.resources.R4B.structuredefinition import StructureDefinition
 
-from audit.desk import fhir_codes as codes
 from audit.desk.callers import Role
-from audit.desk.fhir_search import TOKENS
+from audit.desk.fhir import codes
+from audit.desk.fhir.search import TOKENS
 from audit.merkle import leaf_hash
 from audit.proof import check_proof, parse_proof
 

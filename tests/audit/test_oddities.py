@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from audit import store
-from audit.desk.findings import SHOWN, findings
+from audit.desk.answers.findings import SHOWN, findings
 from audit.oddities import LATE_US, note_oddities
 
 Row = tuple[int, str, int, int]

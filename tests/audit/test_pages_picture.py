@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from audit.desk.lineage import EdgeShape, LineageAnswer, NodeShape
+from audit.desk.answers.lineage import EdgeShape, LineageAnswer, NodeShape
 from audit.desk.pages.picture import draw
 from audit.desk.shapes import CheckpointShape
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records_office import Office, new_signer, open_office
 
-from audit import payload
 from audit.canonical import canonical_json
 from audit.commitment import Opening, spell
 from audit.entry import Entry
 from audit.errors import NoteError
-from audit.payload_deposit import Deposit
-from audit.payload_errors import (
+from audit.payloads import store as payload
+from audit.payloads.deposit import Deposit
+from audit.payloads.errors import (
     ForeignPayloadError,
     PayloadRefusedError,
     PayloadRemovedError,

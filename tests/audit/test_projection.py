@@ -5,7 +5,7 @@ from desk_parties import terms_of, wait_until
 from psycopg_pool import ConnectionPool
 
 from audit import outbox, store
-from audit.desk.health import health
+from audit.desk.answers.health import health
 from audit.entry import Place, sign_entry
 from audit.errors import AuditError
 from audit.ids import uuid7

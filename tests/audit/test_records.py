@@ -14,13 +14,14 @@ from audit_parties import now_us
 from psycopg_pool import ConnectionPool
 from records_office import DAY_US, ODA, PIA, Office, ask, open_office
 
-from audit import payload
 from audit.commitment import spell
-from audit.desk import records_store, rights
+from audit.desk import rights
 from audit.desk.recorder import Recorder
-from audit.desk.records_store import Matter, Scope, Verdict
+from audit.desk.records import store as records_store
+from audit.desk.records.store import Matter, Scope, Verdict
 from audit.outbox import Outbox
-from audit.payload_errors import (
+from audit.payloads import store as payload
+from audit.payloads.errors import (
     ClockBehindError,
     HeldError,
     NotDueError,

@@ -19,7 +19,7 @@ from audit.app import create_app
 from audit.commitment import Opening, spell
 from audit.desk.callers import Role
 from audit.entry import Entry
-from audit.payload_deposit import Deposit
+from audit.payloads.deposit import Deposit
 from audit.proof import check_proof
 from protocol.events import Event
 

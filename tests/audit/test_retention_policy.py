@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.desk.records_policy import RetentionClass, RetentionPolicy
-from audit.payload import Payload
+from audit.desk.records.policy import RetentionClass, RetentionPolicy
+from audit.payloads.store import Payload
 from audit.settings import SettingsError
 
 TIMES = st.integers(0, 2**52)

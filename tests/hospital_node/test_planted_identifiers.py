@@ -23,15 +23,15 @@ from hypothesis import strategies as st
 
 from audit import errors as audit_errors
 from audit.commitment import Opening
-from audit.desk import records_statements as records
 from audit.desk import statements as desk
 from audit.desk.callers import Caller, Refused, Role, Via
-from audit.desk.records_store import Matter, Proposal, Scope, Why
+from audit.desk.records import statements as records
+from audit.desk.records.store import Matter, Proposal, Scope, Why
 from audit.desk.seals import Seal, spell_parameters
 from audit.entry import Entry, Place, sign_entry
 from audit.ids import uuid7
 from audit.note import Signer
-from audit.payload import Payload
+from audit.payloads.store import Payload
 from hospital_node.actors import person
 from hospital_node.imaging.dataset import ImageRef, Patient, commit, commit_read
 from hospital_node.imaging.deidentify import instance_digest, pseudonym

@@ -6,7 +6,7 @@ The one rule: advice says whom to ask and what to compare; it judges nobody.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from audit.desk.findings import FindingShape
+from audit.desk.answers.findings import FindingShape
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ is laid out here and drawn by a template; 3 hospitals and 3 rounds fill a page a
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from audit.desk.lineage import EdgeShape, LineageAnswer, NodeShape
+from audit.desk.answers.lineage import EdgeShape, LineageAnswer, NodeShape
 
 _LEFT, _RIGHT, _TOP = 204, 130, 62
 """Room for the names on the left, for the model and after on the right, for the rounds above."""

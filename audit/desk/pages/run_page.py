@@ -6,9 +6,9 @@ The one rule: a cell says what the log says, in words, and names the entry that 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from audit.desk.answers.privacy import AccountShape
+from audit.desk.answers.timeline import Moment, RoundShape, TimelineAnswer
 from audit.desk.pages import words
-from audit.desk.privacy import AccountShape
-from audit.desk.timeline import Moment, RoundShape, TimelineAnswer
 
 
 @dataclass(frozen=True, slots=True)

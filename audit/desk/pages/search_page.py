@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ValidationError
 
-from audit.desk.health import WitnessShape
+from audit.desk.answers.health import WitnessShape
 from audit.desk.problems import BadQuestionError
 from audit.desk.questions import Filters
 from audit.desk.shapes import EventsAnswer

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from audit.canonical import MAX_INTEGER, canonical_json
 from audit.desk.access import READERS, Behind, Caller, require
-from audit.desk.exporting import MEDIA_TYPES, Exported, write_export
+from audit.desk.exports.exporting import MEDIA_TYPES, Exported, write_export
 from audit.desk.problems import responses
 from audit.export_lines import Format
 from audit.selection import Selection

@@ -13,15 +13,15 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from audit.desk.access import READERS, Behind, Caller, require
-from audit.desk.capability import (
+from audit.desk.fhir.capability import (
     capability_statement,
     event_kinds,
     log_proof_definition,
     operation_outcome,
 )
-from audit.desk.fhir import Resource
-from audit.desk.fhir_pages import bundle, find_resources, resource_of
-from audit.desk.fhir_search import TOKENS, SearchError, parse_search
+from audit.desk.fhir.pages import bundle, find_resources, resource_of
+from audit.desk.fhir.resource import Resource
+from audit.desk.fhir.search import TOKENS, SearchError, parse_search
 from audit.desk.problems import answer_to
 from audit.problems import ANSWERED
 

@@ -8,7 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import PlainTextResponse
 
-from audit.desk import (
+from audit.desk import views
+from audit.desk.access import EVERYBODY, READERS, Behind, Caller, require
+from audit.desk.answers import (
     findings,
     governance,
     health,
@@ -16,9 +18,7 @@ from audit.desk import (
     participation,
     privacy,
     timeline,
-    views,
 )
-from audit.desk.access import EVERYBODY, READERS, Behind, Caller, require
 from audit.desk.examples import example
 from audit.desk.problems import responses
 from audit.desk.questions import (

@@ -11,10 +11,10 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from audit.desk import records_views as views
 from audit.desk.access import READERS, Behind, Caller, Role, require
 from audit.desk.pages.search_page import parse
-from audit.desk.records_requests import (
+from audit.desk.records import views
+from audit.desk.records.requests import (
     Confirmation,
     DisposalRequest,
     ErasureReason,
@@ -24,7 +24,7 @@ from audit.desk.records_requests import (
     LiftReason,
     LiftRequest,
 )
-from audit.desk.records_store import Matter
+from audit.desk.records.store import Matter
 from audit.desk.routes import records
 from audit.desk.routes.pages import Render
 

@@ -12,12 +12,12 @@ import structlog
 from fastapi import APIRouter, BackgroundTasks, Body, Depends, Path, Query
 
 from audit.commitment import parse_commitment
-from audit.desk import records_views as views
 from audit.desk.access import READERS, Behind, Caller, Role, require
 from audit.desk.problems import responses
 from audit.desk.questions import DigestInPath
-from audit.desk.records import MOST_AT_ONCE, Asked, Records
-from audit.desk.records_requests import (
+from audit.desk.records import views
+from audit.desk.records.office import MOST_AT_ONCE, Asked, Records
+from audit.desk.records.requests import (
     PERIOD_OVER,
     Confirmation,
     DisposalRequest,
@@ -27,7 +27,7 @@ from audit.desk.records_requests import (
     Purpose,
     Request,
 )
-from audit.desk.records_shapes import (
+from audit.desk.records.shapes import (
     ClassShape,
     ContentShape,
     HoldShape,
@@ -35,7 +35,7 @@ from audit.desk.records_shapes import (
     ProposalShape,
     Swept,
 )
-from audit.desk.records_store import Matter, Why
+from audit.desk.records.store import Matter, Why
 
 router = APIRouter(prefix="/v1", responses=responses(404), tags=["records"])
 

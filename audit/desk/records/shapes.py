@@ -8,11 +8,11 @@ from typing import Any, Self
 from pydantic import ConfigDict
 
 from audit.commitment import Opening, spell
-from audit.desk.records_requests import ScopeShape
-from audit.desk.records_store import Decision, Hold, Proposal
+from audit.desk.records.requests import ScopeShape
+from audit.desk.records.store import Decision, Hold, Proposal
 from audit.desk.shapes import Shape
 from audit.note import encode_base64
-from audit.payload import Payload
+from audit.payloads.store import Payload
 
 _COMMITMENT = "sha256:6cc57b04678b787fe2746aa724b4b39cae1568b70395e5997a184cc10bbbafd1"
 _DIGEST = "sha256:adbfb22321ad42f3d670569ef0dbc914a07e0ce44be10989ad17e0f776a4b053"

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from audit import payload
 from audit.commitment import spell
 from audit.entry import Entry
 from audit.note import Verifier
-from audit.payload import Connection, Payload
-from audit.payload_deposit import Deposit
-from audit.payload_errors import ForeignPayloadError, PayloadRefusedError, UnknownRecordError
+from audit.payloads import store as payload
+from audit.payloads.deposit import Deposit
+from audit.payloads.errors import ForeignPayloadError, PayloadRefusedError, UnknownRecordError
+from audit.payloads.store import Connection, Payload
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ The one rule: the CapabilityStatement lists exactly the parameters that `fhir_se
 Values only.
 """
 
-from audit.desk import fhir_codes as codes
-from audit.desk.fhir import Resource
-from audit.desk.fhir_search import TOKENS
+from audit.desk.fhir import codes
+from audit.desk.fhir.resource import Resource
+from audit.desk.fhir.search import TOKENS
 
 FHIR_VERSION = "4.0.1"
 _RELEASED = "2026-11-22"

@@ -7,19 +7,19 @@ transaction that removes; between the two a hold may have been set or a policy l
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audit import payload
 from audit.commitment import spell
-from audit.desk import records_store as store
-from audit.desk.records_policy import RetentionPolicy
-from audit.desk.records_store import Connection, Matter, Proposal
-from audit.payload import Payload
-from audit.payload_errors import (
+from audit.desk.records import store
+from audit.desk.records.policy import RetentionPolicy
+from audit.desk.records.store import Connection, Matter, Proposal
+from audit.payloads import store as payload
+from audit.payloads.errors import (
     HeldError,
     NotDueError,
     PayloadRemovedError,
     RecordsConflictError,
     UnknownRecordError,
 )
+from audit.payloads.store import Payload
 
 
 @dataclass(frozen=True, slots=True)

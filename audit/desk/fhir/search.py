@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from audit.desk import fhir_codes as codes
-from audit.desk.fhir import Resource
+from audit.desk.fhir import codes
+from audit.desk.fhir.resource import Resource
 from audit.errors import AuditError
 
 Matches = Callable[[Resource], bool]

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
-from audit.payload import Payload
+from audit.payloads.store import Payload
 from audit.settings import SettingsError
 
 SHIPPED = Path(__file__).with_name("retention.toml")

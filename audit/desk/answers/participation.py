@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from audit.desk import search
+from audit.desk.answers.timeline import RoundShape, rounds_of
 from audit.desk.search import Connection, Fact, Search
 from audit.desk.shapes import Answer, Index, Shape
-from audit.desk.timeline import RoundShape, rounds_of
 from audit.parties import Party
 
 _ROUND = ("round.opened", "round.closed", "round.abandoned", "update.sent")

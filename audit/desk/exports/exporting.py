@@ -19,9 +19,9 @@ from audit.canonical import canonical_json
 from audit.commitment import SALT_BYTES
 from audit.desk import search
 from audit.desk.desk import Desk
-from audit.desk.fhir import Placed, audit_event
-from audit.desk.parquet import write_parquet
-from audit.desk.pdf import MAX_ENTRIES, write_pdf
+from audit.desk.exports.parquet import write_parquet
+from audit.desk.exports.pdf import MAX_ENTRIES, write_pdf
+from audit.desk.fhir.resource import Placed, audit_event
 from audit.desk.problems import BadQuestionError
 from audit.desk.search import Search, snapshot
 from audit.entry import Entry

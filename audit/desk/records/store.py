@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from audit.commitment import spell
-from audit.payload_errors import UnknownRecordError
+from audit.payloads.errors import UnknownRecordError
 
 Connection = psycopg.Connection[Any]
 

@@ -13,8 +13,8 @@ from audit.canonical import canonical_json
 from audit.commitment import SALT_BYTES, Opening, spell
 from audit.errors import NoteError
 from audit.note import Signer, Verifier, decode_base64, encode_base64
-from audit.payload import MAX_PAYLOAD_BYTES
-from audit.payload_errors import ForeignPayloadError, PayloadRefusedError
+from audit.payloads.errors import ForeignPayloadError, PayloadRefusedError
+from audit.payloads.store import MAX_PAYLOAD_BYTES
 
 _PREFIX = b"wardround/payload/v1\n"
 """Keeps a signature of a deposit from passing for one of anything else."""

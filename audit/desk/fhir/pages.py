@@ -14,8 +14,8 @@ import psycopg
 from psycopg import sql
 
 from audit.desk.desk import Desk
-from audit.desk.fhir import Placed, Resource, audit_event
-from audit.desk.fhir_search import Criteria, Cursor, Narrowed
+from audit.desk.fhir.resource import Placed, Resource, audit_event
+from audit.desk.fhir.search import Criteria, Cursor, Narrowed
 from audit.desk.reading import Reading, Standing
 from audit.desk.search import snapshot
 from audit.entry import Entry

@@ -6,13 +6,13 @@ The one rule: it reads and removes nothing; what a commitment opens to is read t
 
 from collections.abc import Sequence
 
-from audit import payload
-from audit.desk import records_store as store
-from audit.desk.records import Records
-from audit.desk.records_shapes import ClassShape, HoldShape, PayloadShape, ProposalShape
-from audit.desk.records_store import Connection, Matter
-from audit.payload import Payload
-from audit.payload_errors import UnknownRecordError
+from audit.desk.records import store
+from audit.desk.records.office import Records
+from audit.desk.records.shapes import ClassShape, HoldShape, PayloadShape, ProposalShape
+from audit.desk.records.store import Connection, Matter
+from audit.payloads import store as payload
+from audit.payloads.errors import UnknownRecordError
+from audit.payloads.store import Payload
 
 
 def classes(records: Records) -> list[ClassShape]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from audit.commitment import spell
 from audit.desk.callers import Caller
-from audit.desk.records_store import Matter, Proposal, Scope, Why
+from audit.desk.records.store import Matter, Proposal, Scope, Why
 from audit.desk.statements import DeskEvent
 from audit.entry import Compliance, Meaning
-from audit.payload import Payload
+from audit.payloads.store import Payload
 
 HOLD_SET = "retention.hold_set"
 HOLD_LIFTED = "retention.hold_lifted"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.canonical import canonical_json
-from audit.desk import fhir_codes as codes
-from audit.desk.fhir_codes import coding
+from audit.desk.fhir import codes
+from audit.desk.fhir.codes import coding
 from audit.entry import Actor, ActorKind, Entry, Outcome
 from audit.export_lines import time_text
 from audit.merkle import leaf_hash

@@ -19,7 +19,7 @@ from audit.commitment import SALT_BYTES, Opening, commit, spell
 from audit.errors import AuditError
 from audit.keys import load_signer
 from audit.membership import read_trust
-from audit.payload_deposit import Deposit
+from audit.payloads.deposit import Deposit
 from audit.settings import (
     ClientSettings,
     ConfigPath,

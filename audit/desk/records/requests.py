@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audit.canonical import MAX_INTEGER
 from audit.commitment import parse_commitment
-from audit.desk.records import MOST_AT_ONCE
-from audit.desk.records_store import Scope
+from audit.desk.records.office import MOST_AT_ONCE
+from audit.desk.records.store import Scope
 
 Commitment = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Reference = Annotated[

@@ -12,16 +12,14 @@ from dataclasses import dataclass, replace
 
 from psycopg_pool import ConnectionPool
 
-from audit import payload
 from audit.commitment import Opening
-from audit.desk import records_checks
-from audit.desk import records_statements as statements
-from audit.desk import records_store as store
 from audit.desk.callers import Caller
 from audit.desk.recorder import Recorder
-from audit.desk.records_checks import Moment
-from audit.desk.records_policy import RetentionPolicy
-from audit.desk.records_store import (
+from audit.desk.records import checks as records_checks
+from audit.desk.records import statements, store
+from audit.desk.records.checks import Moment
+from audit.desk.records.policy import RetentionPolicy
+from audit.desk.records.store import (
     Decision,
     Hold,
     Matter,
@@ -31,14 +29,15 @@ from audit.desk.records_store import (
     Why,
 )
 from audit.desk.statements import DeskEvent
-from audit.payload import Payload
-from audit.payload_errors import (
+from audit.payloads import store as payload
+from audit.payloads.errors import (
     ClockBehindError,
     NotDueError,
     RecordsConflictError,
     SecondPersonError,
     UnknownRecordError,
 )
+from audit.payloads.store import Payload
 
 MOST_AT_ONCE = 500
 """Payloads of one disposal: the entry names each, and an entry is at most 65,535 bytes."""

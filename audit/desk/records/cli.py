@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.desk.client import read_key
-from audit.desk.records_client import DeskClient
-from audit.desk.records_requests import ErasureReason, HoldReason, LiftReason
+from audit.desk.records.client import DeskClient
+from audit.desk.records.requests import ErasureReason, HoldReason, LiftReason
 from audit.errors import AuditError
 from audit.settings import SettingsError, exit_code_of
 
@@ -48,7 +48,7 @@ def list_holds(desk: Desk, ca: Ca = None) -> None:
 
 
 @holds.command("set")
-def set_hold(  # noqa: PLR0913 - a scope has as many parts as it has
+def set_hold(
     desk: Desk,
     reason: Annotated[HoldReason, typer.Option()],
     reference: Reference,

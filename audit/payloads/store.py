@@ -15,7 +15,7 @@ import psycopg
 
 from audit.commitment import Opening, spell
 from audit.entry import Entry
-from audit.payload_errors import PayloadRemovedError, RecordsConflictError, UnknownRecordError
+from audit.payloads.errors import PayloadRemovedError, RecordsConflictError, UnknownRecordError
 
 MAX_PAYLOAD_BYTES = 65_536
 """As long as an entry may be: who has more to keep commits to its digest."""

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from audit.intake_app import read_body
-from audit.payload_deposit import Deposit
-from audit.payload_errors import PayloadRefusedError
-from audit.payload_intake import PayloadIntake
+from audit.payloads.deposit import Deposit
+from audit.payloads.errors import PayloadRefusedError
+from audit.payloads.intake import PayloadIntake
 
 MAX_DEPOSIT_BYTES = 128 * 1024
 """The longest payload in base64, and room for the rest."""

@@ -1,0 +1,1 @@
+"""Answers: what auditors ask, told from entries; each claim names those it rests on."""

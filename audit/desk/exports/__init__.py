@@ -1,0 +1,1 @@
+"""Exports: the record as files, each tied to the checkpoint it was taken under."""

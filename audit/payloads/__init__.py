@@ -1,0 +1,1 @@
+"""Payloads: what entries commit to, kept beside the tree until it is removed."""
