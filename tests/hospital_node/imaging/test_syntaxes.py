@@ -87,20 +87,28 @@ def test_a_lossy_coding_shows_the_same_picture(first, other, mean):
     assert shown.std() > 5 * mean
 
 
-# 8 x 8 pixels, lossless, made by nvJPEG2000 0.11.0.51, an encoder that has nothing to do with
+# 24 rows of 16 pixels, lossless, made by OpenJPH 0.26.3, an encoder that has nothing to do with
 # OpenJPEG; the picture is the formula in the test.
 HTJ2K_STREAM = base64.b64decode(
-    "/0//UQAvQAAAAAAIAAAACAAAAAAAAAAAAAAACAAAAAgAAAAAAAAAAAADBwEBBwEBBwEB/1AACAACAAAAA/9SAAwAAgAB"
-    "AAMEBEAB/1wADUBASEhQSEhQSEhQ/5AACgAAAAAAtgAA/5PAJbUBB3QAwCWZAQd0AMAl2QEHdADAEsASgPQAh3QA+gDH"
-    "dADAEsASgOwAB3QAmgEHdADAEsASgPoAx3QA7AAHdADAEsASABgAAnQAzBNTAMASwBMARADCdABK5QAjVADAEsASgOQA"
-    "QnQAlP4zUwDAE8ATAIiIoKfCdQAE/tXstADAE8AVIADwoKdCdQAgAODAAAHstgDAE0ATgACgKeJ1AAjgwEnstQD/2Q=="
+    "/0//UQAvQAAAAAAQAAAAGAAAAAAAAAAAAAAAEAAAABgAAAAAAAAAAAADBwEBBwEBBwEB/1AACAACAAAAA/9SAAwAAgAB"
+    "AQUEBEAB/1wAEyBQWFhYWFhYWFhYWFhYUFBQ/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAqUAAf+TwBKA"
+    "/QDHdADAEoAlAYd0AMASgNcBB3QAwAlA9wCHdADACUCAAYd0AMAJQHgBh3QAwAmgBLACUDTiAIt0APgAR3QA+ADHdADA"
+    "CaAEsAJQTP4Ai3QA/gBHdADwAId0AMAJoASg2toBC3QA+wBHdADACeAE8AKgEMxYLPKUAHD+AAP9tQAQEOv+OeK0AMAK"
+    "mAFRACqA4KDpogn8ApUASGzeAAZ3NQDCwye78gHMI5UAwAqYATAsy/4AIjCCdgBi8YAitADAC0oAV0ALQAAoALR6Bdd0"
+    "C/4bwLAdcO24ACEWYeKlZW6FSuwj01cABaZTvoEoQEPHqe9x0fNXAMALVgBacALXhTDDYF+pLAh0Bqm0Qo13ukMcAFgA"
+    "g0Ip1jSWRJVwxTr5gaUhDANXABdAABWdqXI4CQcliIlG/oFPY44MIFgAwAqoAVKUUkrpunpwAnYAMITw6AAB7LYAwBdR"
+    "AF1sAXYAAAiiuWqC8RVzAsAkBIoFBOLFMYSL/n86+GNPfILqF/T9wtDcCYziAQAAgIbUSwEAI1IMQcJIqCwy4zGNhXT3"
+    "AG7FqCeznVLke1rY9wdUphh1MYzmAQAAIAKQ7lUhABAtVwyzaomkEAYAFijP+gKvlp7wNvC9QBK5drVvKHUALhh1MYzo"
+    "AcAXXwBdbAF1ACAQZvHregpSsVfF4jUqCFMKi+hYFZB3/LKPhaKfxOeDOvt1oXyC6hf0+IXhulEB4l6Xv1aFeMq65CqW"
+    "o0VZROQtZSHF3AItUin24PmAOkuoJ4IdpX6AR330ALEBkNf36yDu5SvYBXa9IC8XGHQFvYD5UBhD2NrbCGxAAbLEIwAu"
+    "eIJ0AcAWhAFcZmZmZmZm5+Cnp6enp8J6AJSIiIj+/zBye/fJ7LkA/9k="
 )
 
 
 @pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K])
 def test_a_foreign_encoders_high_throughput_stream_is_read_to_the_bit(syntax):
     instance = stored_chest()
-    instance.Rows = instance.Columns = 8
+    instance.Rows, instance.Columns = 24, 16
     instance.SamplesPerPixel, instance.PlanarConfiguration = 3, 0
     instance.PhotometricInterpretation = "RGB"
     instance.BitsAllocated = instance.BitsStored = 8
@@ -108,8 +116,8 @@ def test_a_foreign_encoders_high_throughput_stream_is_read_to_the_bit(syntax):
     instance.PixelData = encapsulate([HTJ2K_STREAM])
     instance["PixelData"].VR, instance["PixelData"].is_undefined_length = "OB", True
     instance.file_meta.TransferSyntaxUID = syntax
-    y, x = np.mgrid[:8, :8]
-    drawn = np.stack((x * 13 + y * 3, y * 17 + x * 5, x * 3 + y * 5), axis=-1) % 256
+    y, x = np.mgrid[:24, :16]
+    drawn = np.stack((x * 11 + y * 2, 255 - y * 9 - x, x * y % 97), axis=-1) % 256
     assert np.array_equal(decode_frame(instance), drawn)
     assert not isinstance(inspect_file(file_of(instance)), Fault)
 
