@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from traceback import extract_tb
 
 import psycopg
 import structlog
@@ -18,6 +17,7 @@ import structlog
 from hospital_node.actors import read_pseudonym_key
 from hospital_node.identity import read_identity
 from hospital_node.imaging import index
+from hospital_node.imaging.doors.silence import place_of
 from hospital_node.imaging.doors.watch import FolderWatch
 from hospital_node.imaging.folder import silent
 from hospital_node.imaging.ingest import Source, ingest_files
@@ -64,11 +64,10 @@ class Arrivals:
                 pause_s = 0.0 if self.work() else _POLL_S
             except Exception as fault:  # noqa: BLE001 - the edge of a thread; the doors stay open
                 # Its text may hold a path or a row; the command says it to a person.
-                frame = extract_tb(fault.__traceback__)[-1]
                 _log.warning(
                     "nothing is taken in for now; `wardround node ingest` says why",
                     fault=type(fault).__name__,
-                    place=f"{Path(frame.filename).name}:{frame.lineno}",
+                    place=place_of(fault),
                 )
                 pause_s = _PAUSE_S
             stop.wait(pause_s)

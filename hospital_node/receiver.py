@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import structlog
 
 from audit.errors import AuditError
@@ -26,13 +27,19 @@ from hospital_node.actors import read_pseudonym_key
 from hospital_node.arrivals import Arrivals
 from hospital_node.clock import now_us
 from hospital_node.errors import NodeError
+from hospital_node.imaging.doors import pulls
 from hospital_node.imaging.doors.commitment import Reports
 from hospital_node.imaging.doors.errors import DoorSettingsError
+from hospital_node.imaging.doors.fetching import Fetching
 from hospital_node.imaging.doors.inbox import LOCK, Inbox, open_inbox
+from hospital_node.imaging.doors.pace import Pace
+from hospital_node.imaging.doors.peer import Peer
 from hospital_node.imaging.doors.reception import Reception, Storing
-from hospital_node.imaging.doors.settings import Receiver
+from hospital_node.imaging.doors.retrieve import Archive, DimseArchive, GetArchive
+from hospital_node.imaging.doors.settings import DEFAULT_TITLE, Pacs, Receiver
 from hospital_node.imaging.doors.silence import silence_libraries
 from hospital_node.imaging.doors.watch import FolderWatch
+from hospital_node.imaging.doors.web import WebArchive
 from hospital_node.imaging.folder import PARTIAL
 from hospital_node.logkeeper import Watch
 from hospital_node.settings import NodeSettings
@@ -49,6 +56,7 @@ class Doors:
     """Everything that brings images in, and what takes them in."""
 
     arrivals: Arrivals
+    fetching: Fetching | None
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set.
@@ -57,9 +65,12 @@ class Doors:
             BrokenError: a work ended on its own; the others have been stopped.
         """
         watch = Watch(stop)
+        works = [("arrivals", partial(self.arrivals.run, stop))]
+        if self.fetching is not None:
+            works.append(("fetching", partial(self.fetching.run, stop)))
         threads = [
             threading.Thread(target=watch.over, args=(name, work), name=name, daemon=True)
-            for name, work in (("arrivals", partial(self.arrivals.run, stop)),)
+            for name, work in works
         ]
         for thread in threads:
             thread.start()
@@ -89,7 +100,7 @@ def open_doors(settings: NodeSettings) -> Iterator[Doors]:
         if settings.receiver is not None:
             reports = _reports_of(settings, settings.receiver)
             stack.enter_context(Reception(settings.receiver, storing, reports))
-        yield Doors(arrivals)
+        yield Doors(arrivals, _fetching_of(settings, storing))
 
 
 def inbox_of(settings: NodeSettings) -> Inbox:
@@ -111,6 +122,41 @@ def inbox_of(settings: NodeSettings) -> Inbox:
         key=read_pseudonym_key(settings.keys.pseudonym),
         floor_bytes=_MEGABYTE * (_FLOOR_MB if receiver is None else receiver.floor_mb),
     )
+
+
+def _fetching_of(settings: NodeSettings, storing: Storing) -> Fetching | None:
+    """What carries out the pulls; none where none are set."""
+    pacs = settings.pacs
+    if pacs is None or not pacs.pulls:
+        return None
+    with psycopg.connect(settings.database.dsn) as connection:
+        pulls.prepare(connection)
+    return Fetching(
+        archive_of(pacs, settings.receiver, storing),
+        pacs.pulls,
+        settings.database.dsn,
+        storing.inbox.key,
+        Pace(pacs.schedule),
+    )
+
+
+def archive_of(pacs: Pacs, receiver: Receiver | None, storing: Storing) -> Archive:
+    """The PACS, by the protocol that the settings name.
+
+    Raises:
+        DoorSettingsError: the PACS is to send to us, and we do not listen.
+    """
+    if pacs.web is not None and pacs.retrieve == "web":
+        return WebArchive(pacs.web, storing, pacs.timeout_s)
+    title = receiver.ae_title if receiver else DEFAULT_TITLE
+    peer = Peer(pacs.address, pacs.ae_title, title, pacs.tls, pacs.timeout_s)
+    if pacs.retrieve == "get":
+        return GetArchive(peer, storing)
+    if receiver is None:
+        raise DoorSettingsError(
+            "pacs.retrieve is move and there is no [receiver]; add it, or set retrieve to get"
+        )
+    return DimseArchive(peer)
 
 
 def _reports_of(settings: NodeSettings, receiver: Receiver) -> Reports:

@@ -16,7 +16,7 @@ from audit.settings import split_address
 from hospital_node.imaging.doors import trials
 from hospital_node.imaging.doors.errors import PeerError
 from hospital_node.imaging.doors.peer import Fault, Peer, check_reachable
-from hospital_node.imaging.doors.settings import Pacs, Receiver
+from hospital_node.imaging.doors.settings import DEFAULT_TITLE, Pacs, Receiver
 
 _HANDSHAKE_S = 5.0
 
@@ -45,7 +45,7 @@ class Case:
     @property
     def ours(self) -> str:
         """Our AE title."""
-        return self.receiver.ae_title if self.receiver else "WARDROUND"
+        return self.receiver.ae_title if self.receiver else DEFAULT_TITLE
 
     @property
     def back(self) -> str:

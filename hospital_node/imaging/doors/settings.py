@@ -16,6 +16,9 @@ AeTitle = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])
 Code = Annotated[str, Field(pattern=r"^[A-Z0-9 _]{1,16}$")]
 """A DICOM code string."""
 
+DEFAULT_TITLE = "WARDROUND"
+"""Our AE title, where the settings do not name another."""
+
 _HOURS = r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$"
 
 
@@ -33,7 +36,7 @@ class Receiver(Section):
     """The door that the hospital's systems send images to (C-STORE SCP)."""
 
     listen: Address = "127.0.0.1:11112"
-    ae_title: AeTitle = "WARDROUND"
+    ae_title: AeTitle = DEFAULT_TITLE
     callers: Annotated[tuple[Caller, ...], Field(min_length=1)]
     """Whoever is not here is rejected."""
     inbox: ConfigPath | None = None
@@ -65,7 +68,7 @@ class Pull(Section):
     until: date | None = None
     """Included; without it, until today."""
     body_parts: tuple[Code, ...] = ()
-    """Series of others are not fetched; none named, any, also where the PACS does not say."""
+    """Series of others are not fetched; none named, any. Where the PACS does not say, they are."""
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> Self:

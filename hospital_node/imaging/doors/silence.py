@@ -6,6 +6,8 @@ libraries' own lines hold titles, addresses with UIDs and values of files, so no
 
 import logging
 import warnings
+from pathlib import Path
+from traceback import extract_tb
 
 from pynetdicom import _config
 
@@ -21,3 +23,9 @@ def silence_libraries() -> None:
         logger.propagate = False
     for module in ("pydicom", "pynetdicom", "dicomweb_client"):
         warnings.filterwarnings("ignore", module=module)
+
+
+def place_of(fault: BaseException) -> str:
+    """Where a fault was raised, for the journal; its text may hold a path, a row or a UID."""
+    frame = extract_tb(fault.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
