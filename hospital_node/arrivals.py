@@ -22,7 +22,7 @@ from hospital_node.imaging.doors.watch import FolderWatch
 from hospital_node.imaging.folder import silent
 from hospital_node.imaging.ingest import Source, ingest_files
 from hospital_node.imaging.quarantine import Quarantined
-from hospital_node.intake import take_in
+from hospital_node.intake import note_receipts, take_in
 from hospital_node.local_events import Ingest, Tally, images_ingested
 from hospital_node.local_log import open_local_outbox
 from hospital_node.settings import NodeSettings
@@ -111,6 +111,7 @@ def _take_in_files(settings: NodeSettings, paths: Iterable[Path]) -> None:
         with connection.transaction():
             done = _told(index.count_instances(connection), len(names), kept_back)
             local.append(connection, images_ingested(done, _receiver_of(settings)))
+            note_receipts(connection, local)
     _log.info("taken in", files=len(names), quarantined=len(kept_back))
 
 

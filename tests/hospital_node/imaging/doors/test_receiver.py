@@ -148,6 +148,7 @@ def test_the_journal_and_the_local_log_name_nobody(site, tmp_path):
         entries = connection.execute("SELECT content FROM outbox_entry").fetchall()
     said = site.journal.read_bytes() + b"".join(bytes(entry) for (entry,) in entries)
     assert b"images.ingested" in said
+    assert b"study.deidentified" in said
     uids = (instance.SOPInstanceUID, instance.StudyInstanceUID, instance.SeriesInstanceUID)
     for planted in ("PLANTED", "ACC4711", "19700101", CALLER, *uids):
         assert planted.encode() not in said
