@@ -8,12 +8,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 
 from deploy.postgres_server import postgres_server, with_database
 
 # A test's data need not survive a crash; that the real settings do is tested apart.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(autouse=True)
+def own_journal() -> Iterator[None]:
+    """A command that a test calls starts its journal on that test's standard error alone."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
