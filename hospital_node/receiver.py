@@ -7,6 +7,7 @@ database and the labels may be away while images come in. It loads nothing of tr
 
 import argparse
 import fcntl
+import os
 import signal
 import sys
 import threading
@@ -202,4 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended = main()
+    # Leaving in the usual way would wait for a scan that is under way. Cut off, it is taken up
+    # again at the next start, as after a kill; its reader ends with the pipe.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ended)
