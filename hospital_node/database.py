@@ -25,7 +25,8 @@ def prepare(dsn: str) -> None:
         ConfigurationError: the server does not answer or does not let this node in.
     """
     try:
-        with psycopg.connect(dsn) as connection:
+        with psycopg.connect(dsn) as connection, connection.transaction():
+            # The lock that the first part takes is held to the end: processes start side by side.
             for part in (schema.Part.LOG, schema.Part.OUTBOX, schema.Part.WITNESS):
                 schema.install(connection, part)
             images.prepare(connection)

@@ -25,7 +25,8 @@ def prepare(dsn: str) -> None:
         ConfigurationError: the server does not answer or does not let the centre in.
     """
     try:
-        with psycopg.connect(dsn) as connection:
+        with psycopg.connect(dsn) as connection, connection.transaction():
+            # The lock that the first part takes is held to the end: processes start side by side.
             install(connection)
             for package, name in _SCHEMAS:
                 connection.execute(files(package).joinpath(name).read_bytes())
