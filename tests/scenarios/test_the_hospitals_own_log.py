@@ -73,20 +73,18 @@ def test_each_round_names_the_images_it_read_by_a_commitment_the_salt_opens(
     people: Federation, plans: tuple[Plan, Plan, Plan], copy: Path, first_run: str
 ) -> None:
     reads = [e for e in entries_in(copy) if e.type == "images.read" and e.run_id == first_run]
-    assert [(e.round, e.body["purpose"]) for e in reads] == [
-        (1, "training"),
-        (2, "training"),
-        (0, "evaluation"),
-        (0, "evaluation"),
-    ]
+    # An order that is asked again reads again, and says so again.
+    told = list(dict.fromkeys((e.round, e.body["purpose"], e.body["images"]) for e in reads))
     with people.sites["north"].pool.connection() as connection:
         cast = load_ballot(connection, plans[0].id)
         assert cast is not None
         selection = dataset.select(connection, plans[0].cohort, salt=cast.salt)
     trained = dataset.commit_read(selection.train, cast.salt)
-    assert [e.body["images"] for e in reads] == [
-        *(trained, trained, trained),
-        dataset.commit_read(selection.held_out, cast.salt),
+    assert told == [
+        (1, "training", trained),
+        (2, "training", trained),
+        (0, "evaluation", trained),
+        (0, "evaluation", dataset.commit_read(selection.held_out, cast.salt)),
     ]
 
 
