@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from audit_parties import new_signer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -47,13 +48,13 @@ class Federation:
         members = sorted([*hospitals, "centre"])
         self.consortium = Consortium(
             name="lungs",
-            log_vkey="lungs/log+00000000+AA==",
+            log_vkey=new_signer("lungs/log").vkey,
             members=tuple(
                 Member(
                     name=name,
                     role=Role.CENTRE if name == "centre" else Role.HOSPITAL,
                     organisation=name,
-                    event_vkey=f"lungs/{name}+00000000+AA==",
+                    event_vkey=new_signer(f"lungs/{name}").vkey,
                 )
                 for name in members
             ),
@@ -177,7 +178,8 @@ fab_digests = ["{digest}"]
 
     def start_executor(self, site: str) -> None:
         config = str(self.folder / site / "node.toml")
-        self.start(f"{site}-executor", str(HERE / "flower_site.py"), "--config", config)
+        # -P: folders of tests are named as packages are, and must not stand before them.
+        self.start(f"{site}-executor", "-P", str(HERE / "flower_site.py"), "--config", config)
 
     def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop a process; its exit code."""
