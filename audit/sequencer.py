@@ -311,13 +311,22 @@ class Sequencer:
         """Note the last published checkpoint beside the database.
 
         Written after the commit, so it is never ahead of an honest database; replaced in one step,
-        so a crash leaves the old one.
+        so a crash leaves the old one. What it is about is durable already, so a fault here stops
+        the log and takes nothing back.
         """
         notes, self._unwritten = self._unwritten, []
-        if notes and self._terms.high_water is not None:
-            partial = self._terms.high_water.with_suffix(".partial")
+        path = self._terms.high_water
+        if not notes or path is None:
+            return
+        try:
+            partial = path.with_suffix(".partial")
             partial.write_text(notes[-1], encoding="utf-8")
-            partial.replace(self._terms.high_water)
+            partial.replace(path)
+        except OSError as fault:
+            self.halt(
+                f"the file of the last checkpoint, {path}, cannot be written: {fault}; mend its "
+                "disk and start the service again"
+            )
 
     def _held(self) -> Growth:
         if self._growth is None:
