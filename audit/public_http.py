@@ -6,8 +6,13 @@ line. What is asked is not known here.
 """
 
 import asyncio
+import signal
+import socket
+from collections.abc import Mapping
+from typing import Any
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 ARRIVAL_S = 60.0
@@ -16,7 +21,36 @@ ARRIVAL_S = 60.0
 CONNECTIONS = 400
 """At once; below the 1,024 files that a process may have open, which the database needs too."""
 
+_GRACE_S = 3
+"""For requests under way when the process is told to stop; it must be gone within five seconds."""
+
 _ARRIVED = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED})
+
+
+def serve_strangers(app: Any, listener: socket.socket, tls: Mapping[str, object]) -> None:
+    """Serve an ASGI application on a listener until SIGTERM or SIGINT; for the main thread.
+
+    Args:
+        app: what answers.
+        listener: bound and listening.
+        tls: as `audit.tls.server_tls` gives it.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        http=BoundedProtocol,
+        ws="none",
+        proxy_headers=False,  # what a caller says of where it comes from is not believed
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=_GRACE_S,
+        **tls,  # type: ignore[arg-type]  # TLS settings by their names
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Uvicorn raises the signal again once it has stopped, with work still to do.
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 class BoundedProtocol(H11Protocol):

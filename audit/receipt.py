@@ -6,7 +6,7 @@ is judged by the log's own tree and the witnesses' clocks, so that a receipt and
 convict a log that kept an entry out, whoever holds them. Nothing here stores or fetches anything.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -169,14 +169,6 @@ class Judge:
             f"{what} are not in the log; the deadline was {deadline_us}, the checkpoint was "
             f"cosigned at {as_of_us}: the log has broken its promise",
         )
-
-
-def check_kept(receipt: Receipt, entries: Iterable[Entry], *, as_of_us: int) -> Judgement:
-    """What became of a receipt in a log of these verified entries (see `Judge.end`)."""
-    judge = Judge(receipt)
-    for entry in entries:
-        judge.see(entry, entry.leaf)
-    return judge.end(as_of_us)
 
 
 def _parse_promised(row: str) -> Promised:

@@ -56,6 +56,7 @@ from audit.settings import (
     split_address,
 )
 from audit.terms import Terms
+from audit.tls import server_tls
 from audit.trust import Trust
 from audit.watermarks import Watermarks
 from audit.witnessing import Witnessing
@@ -92,7 +93,8 @@ def serve(settings: AuditSettings) -> None:
     """
     terms = read_terms(settings)
     consortium = read_text(settings.consortium, "consortium").encode()
-    context = ssl_settings(settings)
+    tls = settings.tls
+    context = server_tls("tls", certificate=tls.certificate, key=tls.key, ca=tls.ca)
     with (
         listen(settings.audit.listen) as listener,
         open_pool(settings.database.dsn) as pool,
@@ -180,30 +182,6 @@ def _guests(settings: AuditSettings, membership: Trust) -> tuple[WitnessKey, ...
     if len(set(names)) != len(names):
         raise SettingsError("witnesses.vkey: two witnesses' keys have one name; rename one's key")
     return guests
-
-
-def ssl_settings(settings: AuditSettings) -> dict[str, object]:
-    """Uvicorn's TLS settings: whoever connects must show a certificate of the consortium's CA.
-
-    Raises:
-        SettingsError: a certificate or key cannot be loaded.
-    """
-    tls = settings.tls
-    try:
-        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trial.load_cert_chain(tls.certificate, tls.key)
-        trial.load_verify_locations(tls.ca)
-    except (OSError, ssl.SSLError) as cause:
-        raise SettingsError(
-            f"tls: cannot load ca = {tls.ca}, certificate = {tls.certificate}, key = {tls.key}: "
-            f"{cause}"
-        ) from cause
-    return {
-        "ssl_certfile": tls.certificate,
-        "ssl_keyfile": tls.key,
-        "ssl_ca_certs": str(tls.ca),
-        "ssl_cert_reqs": ssl.CERT_REQUIRED,
-    }
 
 
 @contextmanager

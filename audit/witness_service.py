@@ -6,8 +6,6 @@ together and holds none of their rules.
 """
 
 import argparse
-import signal
-import ssl
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +15,6 @@ from typing import Annotated
 
 import psycopg
 import structlog
-import uvicorn
 from psycopg_pool import ConnectionPool
 from pydantic import Field
 
@@ -26,7 +23,7 @@ from audit.errors import AuditError, NoteError
 from audit.journal import start_journal
 from audit.keys import load_signer
 from audit.note import Algorithm, Signer, Verifier
-from audit.public_http import CONNECTIONS, BoundedProtocol
+from audit.public_http import serve_strangers
 from audit.service import listen
 from audit.settings import (
     Address,
@@ -37,11 +34,11 @@ from audit.settings import (
     exit_code_of,
     read_settings,
 )
+from audit.tls import server_tls
 from audit.witness import Witness
 from audit.witness_app import create_app
 
 _POOL_SIZE = 8
-_GRACE_S = 3
 
 _log = structlog.get_logger("audit.witness")
 
@@ -101,7 +98,8 @@ def serve(settings: WitnessSettings) -> None:
     """
     signer = _read_signer(settings.witness.key)
     logs = read_logs(settings)
-    context = _tls(settings.tls)
+    tls = settings.tls
+    context = server_tls("tls", certificate=tls.certificate, key=tls.key, ca=tls.ca)
     with (
         listen(settings.witness.listen) as listener,
         open_memory(settings.database.dsn) as pool,
@@ -109,23 +107,8 @@ def serve(settings: WitnessSettings) -> None:
         witnesses = {
             log.name: Witness(pool, signer, log_verifier=log, clock_us=_now_us) for log in logs
         }
-        config = uvicorn.Config(
-            create_app(witnesses),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            http=BoundedProtocol,
-            ws="none",
-            proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=_GRACE_S,
-            **context,  # type: ignore[arg-type]  # TLS settings by their names
-        )
         _log.info("witness listens", address=settings.witness.listen, key=signer.vkey)
-        # Uvicorn raises the signal again once it has stopped; by then there is still work to do.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listener])
+        serve_strangers(create_app(witnesses), listener, context)
     _log.info("witness stopped")
 
 
@@ -171,24 +154,6 @@ def _read_signer(path: Path) -> Signer:
             "witness-keygen`"
         )
     return signer
-
-
-def _tls(tls: DoorTls) -> dict[str, object]:
-    """Uvicorn's TLS settings."""
-    try:
-        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trial.load_cert_chain(tls.certificate, tls.key)
-        if tls.ca is not None:
-            trial.load_verify_locations(tls.ca)
-    except (OSError, ssl.SSLError) as cause:
-        raise SettingsError(
-            f"tls: cannot load certificate = {tls.certificate}, key = {tls.key}, ca = {tls.ca}: "
-            f"{cause}"
-        ) from cause
-    own = {"ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}
-    if tls.ca is None:
-        return {**own}
-    return {**own, "ssl_ca_certs": str(tls.ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
 
 
 def _now_us() -> int:

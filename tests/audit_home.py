@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from audit_parties import Consortium, Said, now_us, write_consortium
+from audit_parties import Consortium, Said, check_kept, now_us, write_consortium
 from psycopg_pool import ConnectionPool
 
 from audit import outbox, store
@@ -16,7 +16,7 @@ from audit.entry import Entry
 from audit.errors import AuditError
 from audit.evidence import write_evidence
 from audit.outbox import CONSORTIUM, Outbox
-from audit.receipt import Verdict, check_kept, open_receipt
+from audit.receipt import Verdict, open_receipt
 from audit.receipts import Receipts, kept
 from audit.relay import Relay
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,11 +19,12 @@ from psycopg_pool import ConnectionPool
 from audit import store
 from audit.app import Parts
 from audit.checkpoint import WitnessKey, WitnessPolicy
-from audit.entry import Actor, Compliance, Place, sign_entry
+from audit.entry import Actor, Compliance, Entry, Place, sign_entry
 from audit.equivocation import Equivocation
 from audit.ids import RANDOM_BYTES, uuid7
 from audit.merkle import leaf_hash
 from audit.note import Algorithm, Signer, Verifier
+from audit.receipt import Judge, Judgement, Receipt
 from audit.service import run_parts
 from audit.settings import Tls
 from audit.terms import Terms
@@ -149,6 +150,14 @@ class Consortium:
             "witness_quorum": self.quorum,
         }
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def check_kept(receipt: Receipt, entries: Iterable[Entry], *, as_of_us: int) -> Judgement:
+    """What became of a receipt in a log of these verified entries."""
+    judge = Judge(receipt)
+    for entry in entries:
+        judge.see(entry, entry.leaf)
+    return judge.end(as_of_us)
 
 
 @contextmanager

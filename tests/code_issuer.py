@@ -4,13 +4,12 @@ import base64
 import hashlib
 import json
 import secrets
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from local_http import serving_json
 from oidc_issuer import Issuer
 
 CLIENT = "desk-pages"
@@ -58,34 +57,15 @@ class CodeIssuer(Issuer):
 
 @contextmanager
 def running_code_issuer() -> Iterator[CodeIssuer]:
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            document = issuer.documents().get(self.path)
-            self._answer(200 if document else 404, document)
+    def answer(path: str, body: bytes) -> tuple[int, bytes]:
+        if body:
+            form = {name: one[0] for name, one in parse_qs(body.decode()).items()}
+            status, value = issuer.buy(form)
+        else:
+            value = issuer.documents().get(path)
+            status = 200 if value else 404
+        return status, json.dumps(value).encode()
 
-        def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            form = {name: one[0] for name, one in parse_qs(content).items()}
-            self._answer(*issuer.buy(form))
-
-        def _answer(self, status: int, value: Any) -> None:
-            content = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    issuer = CodeIssuer(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving_json(answer) as address:
+        issuer = CodeIssuer(address)
         yield issuer
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

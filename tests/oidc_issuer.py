@@ -1,16 +1,15 @@
 """A small identity provider: discovery, keys and signed tokens over HTTP on loopback."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from local_http import serving_json
 
 AUDIENCE = "wardround-desk"
 
@@ -66,28 +65,13 @@ class Issuer:
 
 @contextmanager
 def running_issuer() -> Iterator[Issuer]:
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            issuer.asked += 1
-            document = None if issuer.is_away else issuer.documents().get(self.path)
-            content = b"no JSON" if self.path == "/garbage" else json.dumps(document).encode()
-            document = document or self.path == "/garbage"
-            self.send_response(200 if document else 404)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(path: str, _: bytes) -> tuple[int, bytes]:
+        issuer.asked += 1
+        if path == "/garbage":
+            return 200, b"no JSON"
+        document = None if issuer.is_away else issuer.documents().get(path)
+        return 200 if document else 404, json.dumps(document).encode()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    issuer = Issuer(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving_json(answer) as address:
+        issuer = Issuer(address)
         yield issuer
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -7,8 +7,6 @@ and said in one plain line. It never reads the log's key.
 import argparse
 import os
 import secrets
-import signal
-import ssl
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +15,6 @@ from pathlib import Path
 
 import psycopg
 import structlog
-import uvicorn
 from psycopg_pool import ConnectionPool
 
 from audit.desk.api_keys import KeyRing, read_keys
@@ -36,16 +33,16 @@ from audit.keys import load_signer
 from audit.note import Signer
 from audit.outbox import Outbox
 from audit.parties import parties_of
-from audit.public_http import CONNECTIONS, BoundedProtocol
+from audit.public_http import serve_strangers
 from audit.service import listen
 from audit.settings import SettingsError, exit_code_of, read_settings, read_text
+from audit.tls import server_tls
 from audit.trust import Trust
 
 _POOL_SIZE = 8
 _PATIENCE_S = 60
 """For one statement: a question that takes longer must not keep others waiting for ever."""
 
-_GRACE_S = 3
 _KEY_BYTES = 32
 
 _log = structlog.get_logger("audit.desk")
@@ -76,23 +73,8 @@ def serve(settings: DeskSettings) -> None:
     check_files(settings)
     with open_pool(settings.dsn) as pool, listen(settings.desk.listen, "desk.listen") as listener:
         desk = open_desk(settings, pool)
-        config = uvicorn.Config(
-            create_app(desk),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            http=BoundedProtocol,
-            ws="none",
-            proxy_headers=False,  # what a caller says of where it comes from is not believed
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=_GRACE_S,
-            **tls,  # type: ignore[arg-type]  # TLS settings by their names
-        )
         _log.info("auditors' desk listens", address=settings.desk.listen)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # Uvicorn raises the signal again once it has stopped, with work still to do.
-            signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listener])
+        serve_strangers(create_app(desk), listener, tls)
     _log.info("auditors' desk stopped")
 
 
@@ -178,13 +160,7 @@ def ssl_settings(settings: DeskSettings) -> dict[str, object]:
         SettingsError: certificate or key cannot be loaded.
     """
     tls = settings.desk.tls or settings.tls
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ssl.SSLError) as cause:
-        raise SettingsError(
-            f"desk.tls: cannot load certificate = {tls.certificate}, key = {tls.key}: {cause}"
-        ) from cause
-    return {"ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}
+    return server_tls("desk.tls", certificate=tls.certificate, key=tls.key)
 
 
 @contextmanager

@@ -17,7 +17,16 @@ from itertools import pairwise
 
 import psycopg
 import pytest
-from audit_parties import Chain, Consortium, NearLog, Said, new_signer, now_us, running_log
+from audit_parties import (
+    Chain,
+    Consortium,
+    NearLog,
+    Said,
+    check_kept,
+    new_signer,
+    now_us,
+    running_log,
+)
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 from witness_memory import witness_memory
@@ -31,7 +40,7 @@ from audit.errors import EntryError, NoteError
 from audit.merkle import consistency_proof, leaf_hash, root_of
 from audit.note import Note, Signer
 from audit.parcel import Parcel
-from audit.receipt import Promised, Receipt, Verdict, check_kept, open_receipt, sign_receipt
+from audit.receipt import Promised, Receipt, Verdict, open_receipt, sign_receipt
 from audit.refusal import LogForkedError
 from audit.tiles import decode_tile
 from audit.witness import Witness, WitnessStore

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from audit_parties import Chain
+from audit_parties import Chain, check_kept
 from audit_story import START_US, key_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +16,6 @@ from audit.receipt import (
     Promised,
     Receipt,
     Verdict,
-    check_kept,
     open_receipt,
     sign_receipt,
 )
