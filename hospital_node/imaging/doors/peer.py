@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pynetdicom import AE, build_role, evt
+from pynetdicom import AE, build_role
 
 from audit.settings import Tls, split_address
 from hospital_node.imaging.doors.errors import DoorSettingsError, PeerError
@@ -161,14 +161,9 @@ def _request(peer: Peer, offer: Offer) -> Any:
         port,
         ae_title=peer.title,
         ext_neg=[build_role(uid, scp_role=True) for uid in offer.as_scp],
-        evt_handlers=[*offer.listeners, (evt.EVT_REJECTED, _note_refusal)],
+        evt_handlers=[*offer.listeners],
         tls_args=(client_tls(peer.tls), None) if peer.tls is not None else None,
     )
-
-
-def _note_refusal(event: Any) -> None:
-    """Keep the peer's answer where `_why_not` finds it."""
-    event.assoc.refusal = event.assoc.acceptor.primitive
 
 
 _REFUSALS = {
@@ -181,8 +176,8 @@ _REFUSALS = {
 
 
 def _why_not(association: Any) -> PeerError:
-    refusal = getattr(association, "refusal", None)
-    if association.is_rejected and refusal is not None:
+    if association.is_rejected:
+        refusal = association.acceptor.primitive  # set before `is_rejected`, by another thread
         said = (refusal.result_source, refusal.diagnostic)
         fault, text = _REFUSALS.get(said, (Fault.REJECTED, "it rejected the association"))
         return PeerError(text, fault)
