@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from audit.errors import AuditError
-from hospital_node import egress, store
+from hospital_node import egress, store, withdrawal
 from hospital_node.admission import WITHDRAWN, Admitted, Refused, Repeated, admit
 from hospital_node.errors import CohortError, EgressError, NodeError, WeightsError
 from hospital_node.evaluation import evaluate
@@ -217,6 +217,8 @@ def _refuse(site: Site, refused: Refused) -> bytes:
     record = OrderRefused(plan_id=plan_id, order=kind, reason=refused.reason)
     with site.pool.connection() as connection:
         site.local.append(connection, order_refused(record))
+        if refused.reason is Reason.DATA_WITHDRAWN and plan_id is not None:
+            withdrawal.forget_kept(connection, site, store.withdrawn_of(connection, plan_id))
         if refused.reason in _NOT_BORNE:
             seen = BadWarrant(
                 site=site.name,

@@ -135,6 +135,20 @@ def count_withdrawn(connection: Connection, plan_id: str) -> int:
     return int(row[0]) if row else 0
 
 
+def withdrawn_of(connection: Connection, plan_id: str) -> tuple[str, ...]:
+    """The patients, by pseudonym, whom a ballot binds and who have been withdrawn since."""
+    rows = connection.execute(
+        """
+        SELECT pseudonym
+        FROM ballot_patients JOIN imaging_withdrawal USING (pseudonym)
+        WHERE plan_id = %s
+        ORDER BY pseudonym
+        """,
+        (plan_id,),
+    )
+    return tuple(patient for (patient,) in rows)
+
+
 def _cast_of(row: tuple[Any, ...]) -> CastBallot:
     plan, ballot, entry, salt, count = row
     return CastBallot(

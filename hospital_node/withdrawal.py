@@ -5,7 +5,7 @@ patient commit together; what was done with the images before is listed, not und
 consortium learns that a manifest holds no longer, never whose images or how many were in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,13 +56,25 @@ def withdraw(site: Site, patient: str, *, ground: Ground, actor: Actor) -> Withd
         ended = tuple(one for one in store.load_approvals(connection) if one.plan.id in plans)
         if is_new:
             _say(connection, site, _body(patient, ended, ground), actor=actor, ended=ended)
-        site.tensors.forget(index.contents_of(connection, patient))
+        forget_kept(connection, site, (patient,))
         return Withdrawn(
             is_new,
             images=index.count_images_of(connection, patient),
             ended=ended,
             uses=tuple(_uses(connection, site, plans)),
         )
+
+
+def forget_kept(connection: Connection, site: Site, patients: Iterable[str]) -> None:
+    """Remove what the caches hold of patients: decoded images, and what the network says of them.
+
+    Work that was under way at a withdrawal may keep some of it afterwards, so that whoever refuses
+    an order because of a withdrawal does this again.
+    """
+    for patient in patients:
+        contents = index.contents_of(connection, patient)
+        site.tensors.forget(contents)
+        site.features.forget(contents)
 
 
 def models_of(site: Site, withdrawn: Withdrawn) -> tuple[Candidate, ...]:
@@ -105,8 +117,13 @@ def _say(
 
 def _remaining(connection: Connection, site: Site, cast: CastBallot) -> Digest | None:
     """The commitment, under the same salt, to what a plan's cohort would select now."""
-    images = index.labelled_images(connection, cast.plan.cohort, mode=site.policy.consent)
-    return dataset.commit(images, cast.salt) if images else None
+    return dataset.recommit(
+        connection,
+        cast.plan.cohort,
+        salt=cast.salt,
+        mode=site.policy.consent,
+        kind=dataset.kind_of(cast.plan.preprocessing),
+    )
 
 
 def _uses(connection: Connection, site: Site, plans: dict[str, Partition]) -> Iterator[Charge]:

@@ -121,6 +121,18 @@ def look_up(
     return train, held_out, images
 
 
+def recommit(
+    connection: Connection[Any], cohort: Cohort, *, salt: bytes, mode: ConsentMode, kind: Kind
+) -> str | None:
+    """The manifest that `select` would bind now, whatever the classes; none of an empty cohort.
+
+    Raises:
+        ValueError: the salt is too short.
+    """
+    images = _of_kind(index.labelled_images(connection, cohort, mode=mode), kind)
+    return commit(images, salt) if images else None
+
+
 def read_pixels(ref: ImageRef) -> Picture:
     """The picture of an indexed image: shape (H, W), float32 in [0, 1], bright where dense.
 

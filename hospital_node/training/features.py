@@ -1,14 +1,14 @@
 """Features: what the frozen backbone says about every image, computed once and kept.
 
 The one rule: a kept feature is found by the digests of the image's content, of the preprocessing
-and of the weights, so that a change of any of them can never be served the old numbers. Patients'
-names are not known here, only pseudonyms.
+and of the weights, so that a change of any of them can never be served the old numbers; what is
+forgotten is in no file any more. Patients' names are not known here, only pseudonyms.
 """
 
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +109,14 @@ class FeatureCache:
                 progress(len(kept), len(refs))
         return _grouped(patients, kept, width=card_of(plan.network).features)
 
+    def forget(self, content_digests: Iterable[str]) -> int:
+        """Remove the features of all that was made of these files; of how many images they were.
+
+        A file with other images' features beside them is written anew without them.
+        """
+        gone = frozenset(content_digests)
+        return sum(_cut_shard(path, gone) for path in sorted(self._folder.glob("*/*.npz")))
+
     def _compute(
         self, refs: Sequence[ImageRef | VolumeRef], plan: Plan, folder: Path
     ) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -116,13 +124,15 @@ class FeatureCache:
         backbone = Backbone(plan.network, device_named(self._device))
         folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(refs), SHARD_IMAGES):
+            part = refs[start : start + SHARD_IMAGES]
             shard: dict[str, NDArray[np.float32]] = {}
-            for batch in _batches(refs[start : start + SHARD_IMAGES]):
+            for batch in _batches(part):
                 rows = _rows(backbone, [self._read(ref, plan.preprocessing) for ref in batch])
                 fresh = {ref.content_digest: row for ref, row in zip(batch, rows, strict=True)}
                 shard.update(fresh)
                 yield fresh
-            _write_shard(folder, shard)
+            files = [ref.file_digest for ref in part]
+            _write_shard(folder, _Shard(list(shard), files, np.stack(list(shard.values()))))
 
 
 def _key(plan: Plan) -> str:
@@ -157,24 +167,69 @@ def _volume_row(backbone: Backbone, volume: NDArray[np.float32]) -> NDArray[np.f
     return np.asarray(total / len(volume), dtype=np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """Features that share a file."""
+
+    digests: list[str]
+    """What each image is found by."""
+    files: list[str]
+    """A file that each was made of, by which `forget` finds it."""
+    features: NDArray[np.float32]
+    """Raw, shape (N, F)."""
+
+    def without(self, gone: frozenset[str]) -> "_Shard":
+        """What is left when all that was made of some files goes."""
+        stays = [number for number, file in enumerate(self.files) if file not in gone]
+        return _Shard(
+            [self.digests[number] for number in stays],
+            [self.files[number] for number in stays],
+            self.features[stays],
+        )
+
+
 def _read_shards(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Digest and raw features of every image kept; a damaged file counts as not there."""
+    """Digest and raw features of every image kept."""
     for path in sorted(folder.glob("*.npz")):
-        try:
-            with np.load(path, allow_pickle=False) as shard:
-                digests, rows = shard["digests"], shard["features"]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            path.unlink(missing_ok=True)
-            continue
-        yield from zip(digests.tolist(), rows, strict=True)
+        shard = _read_shard(path)
+        if shard is not None:
+            yield from zip(shard.digests, shard.features, strict=True)
 
 
-def _write_shard(folder: Path, shard: dict[str, NDArray[np.float32]]) -> None:
+def _read_shard(path: Path) -> _Shard | None:
+    """What a file holds; one that is damaged is removed, and counts as not there."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return _Shard(kept["digests"].tolist(), kept["files"].tolist(), kept["features"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _cut_shard(path: Path, gone: frozenset[str]) -> int:
+    """Leave in a file what was not made of `gone`; how many images' features went."""
+    shard = _read_shard(path)
+    if shard is None:
+        return 0
+    rest = shard.without(gone)
+    if len(rest.files) < len(shard.files):
+        if rest.files:
+            _write_shard(path.parent, rest)
+        path.unlink()
+    return len(shard.files) - len(rest.files)
+
+
+def _write_shard(folder: Path, shard: _Shard) -> None:
     """Keep features under a name that is theirs alone: whole or not at all, and by any process."""
-    name = hashlib.sha256("".join(sorted(shard)).encode()).hexdigest()[:32]
+    name = hashlib.sha256("".join(sorted(shard.digests)).encode()).hexdigest()[:32]
     scratch = folder / f"{name}.{os.getpid()}.part"
     with scratch.open("wb") as file:
-        np.savez(file, digests=np.array(list(shard)), features=np.stack(list(shard.values())))
+        np.savez(
+            file,
+            digests=np.array(shard.digests),
+            files=np.array(shard.files),
+            features=shard.features,
+        )
     scratch.replace(folder / f"{name}.npz")
 
 

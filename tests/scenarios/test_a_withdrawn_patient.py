@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from federation import Exchange, Federation, federation, small_plan
 from typer.testing import CliRunner
 
 from audit.entry import Entry
 from hospital_node import cli, participation, store, withdrawal
-from hospital_node.imaging import dataset
+from hospital_node.imaging import dataset, index, tensors
 from hospital_node.imaging.deidentify import pseudonym
 from hospital_node.training.randomness import Randomness
 from protocol.events import Kind
@@ -46,6 +47,7 @@ class Story:
         self.config = people.folder / SITE / "node.toml"
         self.patient_id = self._a_training_patient()
         self.before = self.ask("cohort", "show", "--json")
+        self.kept_before = left_of(self, self.pseudonym())
         self.withdrawn = self.ask("withdraw", "--json", typed=self.patient_id + "\n")
 
     def ask(self, *words: str, typed: str = "") -> list[dict] | dict:
@@ -95,6 +97,11 @@ def test_the_ballot_is_shown_as_ended(story: Story) -> None:
     assert after["manifest"] == before["manifest"]
     assert after["told"] == before["told"]
     assert after["never_leaves"]["patients_withdrawn"] == 1
+
+
+def test_what_the_caches_held_of_the_patient_is_gone_from_the_disk(story: Story) -> None:
+    assert story.kept_before >= 2
+    assert left_of(story, story.pseudonym()) == 0
 
 
 def test_an_order_under_the_old_manifest_is_refused_with_the_reason(story: Story) -> None:
@@ -214,6 +221,7 @@ def test_an_update_under_way_when_somebody_withdraws_does_not_leave(
     assert update is None
     sent = [Entry.parse(content) for content in of_kind(story, "consortium", Kind.UPDATE_SENT)]
     assert next_plan.id not in {entry.plan_id for entry in sent}
+    assert left_of(story, patient) == 0, "the work kept what it computed of the patient"
 
 
 def test_a_preview_marks_what_never_leaves(story: Story, tmp_path: Path) -> None:
@@ -225,6 +233,19 @@ def test_a_preview_marks_what_never_leaves(story: Story, tmp_path: Path) -> None
     assert 0 < found["never_leaves"]["patients_train"] < whole["never_leaves"]["patients_train"]
     assert found["told_by_a_vote"]["epsilon"] > 0
     assert found["consent_mode"] == "opt-out"
+
+
+def left_of(story: Story, patient: str) -> int:
+    """How many of a patient's images the caches' files hold something of, by any trace."""
+    site = story.people.sites[SITE]
+    with site.pool.connection() as connection:
+        contents = index.contents_of(connection, patient)
+    assert contents
+    kept = [path for path in site.settings.site.state.rglob("*") if path.is_file()]
+    shards = b"".join(path.read_bytes() for path in kept if path.suffix == ".npz")
+    return sum(np.array([digest]).tobytes() in shards for digest in contents) + sum(
+        tensors._stem(digest) in path.name for digest in contents for path in kept
+    )
 
 
 def bound_by(connection, plan: Plan) -> set[str]:

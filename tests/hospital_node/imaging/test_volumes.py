@@ -14,7 +14,8 @@ from torso import Nodule, Protocol, draw_slice, write_series
 
 from hospital_node.imaging import index
 from hospital_node.imaging.consent import ConsentMode
-from hospital_node.imaging.dataset import Kind, kind_of, select
+from hospital_node.imaging.dataset import Kind, commit, kind_of, look_up, recommit, select
+from hospital_node.imaging.deidentify import pseudonym
 from hospital_node.imaging.errors import EmptyCohortError, PixelsError
 from hospital_node.imaging.index import Labelled
 from hospital_node.imaging.ingest import Source, ingest_folder
@@ -25,6 +26,7 @@ from hospital_node.imaging.volumes import VolumeRef, gather, read_volume
 from hospital_node.training.features import read_kept
 from protocol.budget import Partition
 from protocol.plan import Cohort, Preprocessing, VolumeGrid
+from protocol.words import Ground
 
 SALT = b"sixteen or more bytes of salt"
 PROTOCOL = Protocol(matrix_px=32, slices=8)
@@ -100,6 +102,21 @@ def hospital(connection, tmp_path):
     report = ingest_folder(connection, source, key=KEY, limits=Limits(readers=1))
     assert report.quarantined == ()
     return folder
+
+
+def test_what_is_left_after_a_withdrawal_is_committed_as_it_would_be_selected(connection, hospital):
+    patient = pseudonym(KEY, "SYN1")
+    index.withdraw_patient(connection, patient, ground=Ground.NONE, withdrawn_us=1)
+    manifests = {
+        kind: recommit(connection, CT, salt=SALT, mode=ConsentMode.OPT_OUT, kind=kind)
+        for kind in Kind
+    }
+    _, _, volumes = look_up(connection, CT, mode=ConsentMode.OPT_OUT, kind=Kind.VOLUMES)
+    assert manifests[Kind.VOLUMES] == commit(volumes, SALT)
+    assert manifests[Kind.VOLUMES] != manifests[Kind.PICTURES]
+    nobody = CT.model_copy(update={"label": "other"})
+    mode, kind = ConsentMode.OPT_OUT, Kind.VOLUMES
+    assert recommit(connection, nobody, salt=SALT, mode=mode, kind=kind) is None
 
 
 def test_series_and_multi_frame_images_are_selected_as_one_image_each(connection, hospital):

@@ -17,7 +17,7 @@ from hospital_node.training.model import Backbone, normalise_features
 from hospital_node.training.randomness import SecureRandomness
 from hospital_node.training.release import SCORE_BINS, noised_score_counts
 from protocol.catalogue import initial_state, layout_of
-from protocol.plan import Network, Preprocessing
+from protocol.plan import Network, Plan, Preprocessing
 
 PLAN = a_plan(preprocessing=Preprocessing(size_px=32))
 
@@ -120,6 +120,51 @@ def test_a_crash_loses_only_the_shard_that_was_not_full(
     after = Pictures()
     FeatureCache(tmp_path, device="cpu", read=after).features(PATIENTS, PLAN)
     assert len(after.read) == 3
+
+
+def test_what_is_forgotten_is_in_no_file_and_the_others_are_not_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "SHARD_IMAGES", 3)
+    other = a_plan(preprocessing=Preprocessing(size_px=48))
+    cache = FeatureCache(tmp_path, device="cpu", read=Pictures())
+    for plan in (PLAN, other):
+        cache.features(PATIENTS, plan)
+    rows = [row for plan in (PLAN, other) for row in kept_rows(cache, plan, "2", "3", "4")]
+    assert all(bytes_found(tmp_path, row) for row in rows)
+    assert cache.forget(["2", "3", "4", "7"]) == 6
+    for content in ("2", "3", "4"):
+        assert not bytes_found(tmp_path, np.array([content]).tobytes())
+    assert not any(bytes_found(tmp_path, row) for row in rows)
+    again = Pictures()
+    after = FeatureCache(tmp_path, device="cpu", read=again)
+    after.features([PATIENTS[0], PATIENTS[2]], PLAN)
+    assert again.read == []
+    after.features(PATIENTS, PLAN)
+    assert sorted(again.read) == ["2", "3", "4"]
+    assert cache.forget(["2"]) == 1
+    assert cache.forget(["2"]) == 0
+
+
+def kept_rows(cache: FeatureCache, plan: Plan, *contents: str) -> list[bytes]:
+    """The raw features of some images as they lie on the disk."""
+    kept = dict(features._read_shards(cache._folder / features._key(plan)))
+    return [kept[content].tobytes() for content in contents]
+
+
+def bytes_found(folder: Path, needle: bytes) -> bool:
+    return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_volume_is_forgotten_by_any_of_its_files(tmp_path: Path) -> None:
+    slices = tuple(ImageRef(f"i{c}", Path("none"), c) for c in ("12", "11", "13"))
+    patient = Patient("p", 1, (VolumeRef("series", slices, None),))
+    made = np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32)
+    cache = FeatureCache(tmp_path, device="cpu", read=lambda ref, preprocessing: made)
+    cache.features([patient], PLAN)
+    assert list(tmp_path.rglob("*.npz"))
+    assert cache.forget(["11", "12", "13"]) == 1
+    assert not list(tmp_path.rglob("*.npz"))
 
 
 def test_an_image_that_cannot_be_normalised_stays_not_finite_and_spoils_no_other(
