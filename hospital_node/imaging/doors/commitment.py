@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -26,6 +27,7 @@ from hospital_node.imaging.doors.errors import DoorError, PeerError
 from hospital_node.imaging.doors.inbox import Inbox
 from hospital_node.imaging.doors.peer import Offer, Peer, associate
 from hospital_node.imaging.doors.settings import Caller
+from hospital_node.imaging.doors.silence import place_of
 
 _FIRST_WAIT_S = 0.2
 """The answer to the question goes out before the report does."""
@@ -118,22 +120,45 @@ class Reports:
                 stop.wait(_FIRST_WAIT_S)
             for path in sorted(self.folder.glob("*.json")):
                 if time.monotonic() >= self._tried.get(path.stem, 0.0):
-                    self._try(path)
+                    self._guarded(path)
+
+    def _guarded(self, path: Path) -> None:
+        """Try one report; whatever goes wrong with it, the others and the next try come."""
+        try:
+            self._try(path)
+        except Exception as fault:  # noqa: BLE001 - the edge of a thread; the door stays open
+            # Its text may hold a UID or a title.
+            _log.error(
+                "a report about storage commitment broke off; it is tried again",
+                fault=type(fault).__name__,
+                place=place_of(fault),
+            )
+            self._forget_old(path)
 
     def _try(self, path: Path) -> None:
         self._tried[path.stem] = time.monotonic() + _PAUSE_S
         kept = json.loads(path.read_text())
         report = Dataset.from_json(kept["report"])
         is_done = self._deliver(report, kept["caller"], self._open.get(path.stem))
-        if is_done or time.time() - path.stat().st_mtime > _PATIENCE_S:
-            path.unlink()
-            self._open.pop(path.stem, None)
-            self._tried.pop(path.stem, None)
+        if is_done:
+            self._forget(path)
+        else:
+            self._forget_old(path)
         _log.info(
             "commitment reported" if is_done else "commitment not reported yet",
             committed=len(report.get("ReferencedSOPSequence", ())),
             failed=len(report.get("FailedSOPSequence", ())),
         )
+
+    def _forget_old(self, path: Path) -> None:
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _PATIENCE_S:
+                self._forget(path)
+
+    def _forget(self, path: Path) -> None:
+        path.unlink()
+        self._open.pop(path.stem, None)
+        self._tried.pop(path.stem, None)
 
     def _deliver(self, report: Dataset, title: str, association: Any) -> bool:
         caller = self.callers.get(title)

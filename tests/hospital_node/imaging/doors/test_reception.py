@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModelInstance,
     Verification,
 )
+from structlog.testing import capture_logs
 from synthetic import KEY
 
 from audit.settings import Tls
@@ -386,3 +388,35 @@ def test_many_callers_at_once_lose_nothing(inbox):
             thread.join()
     assert len(acknowledged) == 80
     assert {str(dcmread(path).SOPInstanceUID) for path in house.taken} == set(acknowledged)
+
+
+def test_a_report_that_cannot_be_read_ends_no_other(inbox):
+    told: list[int] = []
+    folder = inbox.folder.parent / "reports"
+    folder.mkdir()
+    (folder / "0-broken.json").write_text('{"caller": "ARCH')
+    (folder / "1-broken.json").write_text('{"caller": "ARCHIVE", "report": {"PLANTED": 1}}')
+
+    def hear(event):
+        told.append(event.event_type)
+        return 0, None
+
+    with House(inbox) as house, capture_logs() as said:
+        association = house.call(
+            (ComputedRadiographyImageStorage, [ExplicitVRLittleEndian]),
+            (StorageCommitmentPushModel,),
+            evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)],
+        )
+        await_true(lambda: sum("broke off" in line["event"] for line in said) == 2)
+        kept = tiny()
+        send(association, kept)
+        ask(association, [(kept.SOPClassUID, kept.SOPInstanceUID)])
+        await_true(lambda: told)
+        association.release()
+    assert told == [1]
+    assert "PLANTED" not in str(said)
+    old = time.time() - 90_000
+    for path in folder.glob("*-broken.json"):
+        os.utime(path, (old, old))
+    with House(inbox):
+        await_true(lambda: not list(folder.glob("*-broken.json")))
