@@ -6,7 +6,6 @@ since what cannot be understood cannot be hidden. Whose days they are is not kno
 
 import re
 from datetime import date, timedelta
-from enum import StrEnum
 
 AGE_BAND_YEARS = 5
 """Width of the bands that ages are told in."""
@@ -21,14 +20,6 @@ _TM = re.compile(r"([01][0-9]|2[0-3]):?([0-5][0-9])?:?([0-5][0-9])?(?:\.[0-9]{1,
 """PS3.5 §6.2, TM, and the form with colons of ACR-NEMA."""
 
 
-class Times(StrEnum):
-    """What copies keep of a time of day."""
-
-    SECONDS = "seconds"
-    HOUR = "hour"
-    NONE = "none"
-
-
 def shifted_date(text: str, days: int) -> str | None:
     """A DA value `days` later; none where it is no date."""
     found = _DA.fullmatch(text.strip(" \0"))
@@ -41,23 +32,19 @@ def shifted_date(text: str, days: int) -> str | None:
     return f"{moved.year:04d}{moved.month:02d}{moved.day:02d}"
 
 
-def kept_time(text: str, times: Times) -> str | None:
-    """What stays of a TM value; none where nothing does."""
+def kept_time(text: str) -> str | None:
+    """The hour of a TM value, which is all that stays of it; none where it is no time."""
     found = _TM.fullmatch(text.strip(" \0"))
-    if found is None or times is Times.NONE:
-        return None
-    if times is Times.HOUR:
-        return found[1]
-    return "".join(part for part in found.groups() if part)
+    return None if found is None else found[1]
 
 
-def shifted_datetime(text: str, days: int, times: Times) -> str | None:
-    """A DT value `days` later; none where it is not told to the day."""
+def shifted_datetime(text: str, days: int) -> str | None:
+    """A DT value `days` later, to the hour; none where it is not told to the day."""
     found = _DT.fullmatch(text.strip(" \0"))
     if found is None:
         return None
     day = shifted_date(found[1], days)
-    return None if day is None else day + (kept_time(found[2] or "", times) or "")
+    return None if day is None else day + (kept_time(found[2] or "") or "")
 
 
 def age_band(years: int) -> str:

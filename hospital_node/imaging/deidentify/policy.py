@@ -63,11 +63,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What the walk goes by: one patient's secrets, one profile, and the count of what was done."""
+    """What the walk goes by: one patient's secrets, and the count of what was done."""
 
     key: bytes
     days: int
-    profile: Profile
     counts: Counter[Step]
 
 
@@ -98,7 +97,7 @@ def clean(instance: Dataset, *, key: bytes, profile: Profile) -> tuple[Dataset, 
         Exception: whatever a parser raises on a header that contradicts itself.
     """
     patient = str(instance.get("PatientID") or "")
-    rules = _Rules(key, shift_days(key, patient), profile, Counter())
+    rules = _Rules(key, shift_days(key, patient), Counter())
     copy = _level(instance, rules)
     for tag in _EMPTY:
         copy.add(DataElement(tag, _vr_of_empty(tag), ""))
@@ -185,15 +184,15 @@ def _remap(element: DataElement, rules: _Rules) -> tuple[Step, DataElement | Non
 
 
 def _shift(element: DataElement, rules: _Rules) -> tuple[Step, DataElement | None]:
-    text, times = str(element.value or ""), rules.profile.times
+    text = str(element.value or "")
     if not text:
         return Step.EMPTIED, _again(element)
     if element.tag in _DATES:
         moved = shifted_date(text, rules.days)
     elif element.tag in _TIMES:
-        moved = kept_time(text, times)
+        moved = kept_time(text)
     else:
-        moved = shifted_datetime(text, rules.days, times)
+        moved = shifted_datetime(text, rules.days)
     if moved is None:
         return Step.MALFORMED, None
     return Step.DATE, DataElement(element.tag, element.VR, moved)

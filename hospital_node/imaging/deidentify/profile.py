@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Literal
 
 from hospital_node.imaging.deidentify import dates, keep, table
-from hospital_node.imaging.deidentify.dates import Times
 from protocol.record import Digest, Record, canonical_bytes, sha256_text
 
 NAME: Literal["wardround-images/v1"] = "wardround-images/v1"
@@ -27,7 +26,8 @@ class Profile(Record):
     """What a copy is made under."""
 
     name: str = NAME
-    times: Times = Times.HOUR
+    times: Literal["hour"] = "hour"
+    """What is kept of a time of day."""
     edition: str = table.EDITION
     engine: str
     """Version of dicom-anonymizer."""
@@ -43,11 +43,10 @@ class Profile(Record):
         return sha256_text(self.to_bytes())
 
 
-@lru_cache(maxsize=4)
-def profile_of(times: Times = Times.HOUR) -> Profile:
-    """The profile of this program, with what is kept of times of day."""
+@lru_cache(maxsize=1)
+def profile_of() -> Profile:
+    """The profile of this program."""
     return Profile(
-        times=times,
         engine=version("dicom-anonymizer"),
         rules=sha256_text(canonical_bytes(list(table.rules()))),
         allowed=sha256_text(canonical_bytes(list(keep.allow_list()))),
