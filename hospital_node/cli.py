@@ -37,6 +37,7 @@ app.add_typer(cohort_cli.app, name="cohort")
 app.add_typer(quarantine_cli.app, name="quarantine")
 app.command()(cohort_cli.withdraw)
 app.command()(quarantine_cli.deidentify)
+app.command()(quarantine_cli.receipts)
 app.command()(doors_cli.doctor)
 
 

@@ -1,8 +1,9 @@
-"""Commands about the quarantine: what waits for a person, its picture, and letting it out.
+"""Commands about the quarantine and de-identification: what waits for a person, what was done.
 
 Each command is: read, call one function, show.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,25 @@ def release(
     released = release_waiting(read_settings(config, NodeSettings), file_id, because)
     stdout.print(f"{released['id']} is released: {WORDS[because]}")
     stdout.print("It is used from the next scan on; a change of the file ends the release")
+
+
+def receipts(
+    file: Annotated[
+        Path | None, typer.Argument(help="An indexed file, as `scan` shows it; else all studies.")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Show what de-identification does to the images of each study, and under which rules."""
+    from hospital_node.viewing import list_study_receipts  # noqa: PLC0415
+
+    found = list_study_receipts(read_settings(config, NodeSettings), file)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    rows = [one | one["treatment"] for one in found]
+    columns = ("study", "images", "released", "kept", "emptied", "uid_replaced", "date_shifted")
+    show("Attributes by what happens to them; `--json` has all", rows, columns, as_json=False)
 
 
 def deidentify(

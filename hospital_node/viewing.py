@@ -23,6 +23,7 @@ from hospital_node.imaging import index
 from hospital_node.imaging.copying import make_copy
 from hospital_node.imaging.deidentify.profile import profile_of
 from hospital_node.imaging.deidentify.pseudonyms import content_pseudonym, copies_key
+from hospital_node.imaging.deidentify.receipt import list_receipts
 from hospital_node.imaging.deidentify.release import (
     Because,
     Held,
@@ -31,6 +32,7 @@ from hospital_node.imaging.deidentify.release import (
     put_release,
 )
 from hospital_node.imaging.errors import CopyError, ReleaseError
+from hospital_node.imaging.folder import name_of
 from hospital_node.imaging.frames import header_of
 from hospital_node.imaging.pixels import iter_frames, show
 from hospital_node.imaging.quarantine import EXPLANATIONS
@@ -93,6 +95,24 @@ def write_copy(settings: NodeSettings, file: Path, out: Path) -> str:
     except OSError as cause:
         raise CopyError(f"the file cannot be read or the copy written: {cause.strerror}") from cause
     return profile_of().digest
+
+
+def list_study_receipts(settings: NodeSettings, file: Path | None) -> list[dict[str, Any]]:
+    """The receipts of all studies, or of the one that an indexed file belongs to.
+
+    Raises:
+        ReleaseError: `file` is not in the index.
+    """
+    prepare(settings.database.dsn)
+    name = None if file is None else name_of(file)
+    with psycopg.connect(settings.database.dsn) as connection:
+        receipts = list_receipts(connection, file=name)
+    if name is not None and not receipts:
+        raise ReleaseError(
+            "no receipt: that file is not in the index; name it as `wardround node scan` does, "
+            "below images.folder, or look for it in the quarantine"
+        )
+    return [receipt.to_json() for receipt in receipts]
 
 
 def _view(held: Held) -> dict[str, Any]:

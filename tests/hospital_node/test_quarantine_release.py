@@ -117,6 +117,22 @@ def test_each_study_has_a_receipt_that_follows_its_images(home: Path, dsn: str) 
     assert len(told) == 3  # the first study twice, as it grew; nothing for the scan between
 
 
+def test_the_command_shows_receipts_of_all_studies_or_of_one_files(home: Path) -> None:
+    answer(home, "scan")
+    run(home, "quarantine", "release", waiting(home)["2.dcm"], "--because", "names-nobody")
+    answer(home, "scan")
+    everything = answer(home, "receipts")
+    assert sorted(one["released"] for one in everything) == [0, 1]
+    (one,) = answer(home, "receipts", "2.dcm")
+    assert (one["images"], one["released"]) == (1, 1)
+    assert one in everything
+    shown = run(home, "receipts", "2.dcm")
+    assert "sha256:" in shown.stdout
+    assert "released" in shown.stdout
+    for name in ("none.dcm", "3.dcm"):  # not there; in quarantine
+        assert isinstance(run(home, "receipts", name).exception, ReleaseError)
+
+
 def test_a_copy_is_written_of_what_a_scan_would_index_and_of_nothing_else(
     home: Path, tmp_path: Path
 ) -> None:

@@ -69,9 +69,18 @@ def write_receipts(connection: Connection[Any], *, made_us: int) -> tuple[Receip
     return tuple(new)
 
 
-def list_receipts(connection: Connection[Any]) -> tuple[Receipt, ...]:
-    """Every receipt, by study."""
-    rows = connection.execute("SELECT receipt FROM imaging_receipt ORDER BY study, policy")
+def list_receipts(connection: Connection[Any], *, file: str | None = None) -> tuple[Receipt, ...]:
+    """Every receipt, or those of the study that an indexed file belongs to; by study."""
+    rows = connection.execute(
+        """
+        SELECT receipt
+        FROM imaging_receipt
+        WHERE %(file)s::text IS NULL
+            OR study = (SELECT study FROM imaging_instance WHERE path = %(file)s)
+        ORDER BY study, policy
+        """,
+        {"file": file},
+    )
     return tuple(Receipt.from_bytes(receipt) for (receipt,) in rows)
 
 
