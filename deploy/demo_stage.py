@@ -48,6 +48,7 @@ from deploy.provision import (
     found_consortium,
     lay_node_keys,
     node_settings,
+    policy_settings,
     toml_text,
 )
 from protocol.ballot import Rule
@@ -214,7 +215,7 @@ def provision(stage: Stage, dsns: dict[str, str], *, epsilon: float) -> Consorti
             enrolments[home.name], addresses, dsns[home.name], bundle_digest=fab_digest()
         )
         _write(home, content)
-        policy = {"epsilon_cap": max(8.0, epsilon), "person_must_approve": True}
+        policy = policy_settings(epsilon_cap=max(8.0, epsilon))
         (home.folder / "policy.toml").write_text(toml_text(policy))
     return consortium
 

@@ -147,6 +147,15 @@ def node_settings(
     }
 
 
+def policy_settings(*, epsilon_cap: float) -> dict[str, Any]:
+    """Content of `policy.toml`, with what a hospital's people should find said and not assumed."""
+    return {
+        "epsilon_cap": epsilon_cap,
+        "person_must_approve": True,
+        "consent": "opt-out",
+    }
+
+
 def toml_text(settings: Mapping[str, Any]) -> str:
     """`settings` as TOML 1.0: values of the top level, then a table for each mapping."""
     values = [f"{key} = {_value(item)}" for key, item in settings.items() if not _is_table(item)]

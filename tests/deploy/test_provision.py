@@ -24,8 +24,11 @@ from deploy.provision import (
     centre_settings,
     found_consortium,
     node_settings,
+    policy_settings,
     toml_text,
 )
+from hospital_node.imaging.consent import ConsentMode
+from hospital_node.policy import Policy
 from hospital_node.settings import NodeSettings
 from protocol.ballot import Rule
 from protocol.consortium import Consortium, Role
@@ -215,3 +218,12 @@ _KEYS = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
 )
 def test_what_is_written_as_toml_is_read_back(content: dict[str, object]) -> None:
     assert tomllib.loads(toml_text(content)) == content
+
+
+def test_the_policy_says_what_a_patients_silence_means(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(toml_text(policy_settings(epsilon_cap=4.0)))
+    assert "consent" in tomllib.loads(path.read_text())
+    policy = Policy.read(path)
+    assert (policy.consent, policy.epsilon_cap) == (ConsentMode.OPT_OUT, 4)
+    assert policy.person_must_approve
