@@ -32,6 +32,7 @@ def doctor(
 ) -> None:
     """Try the way to the PACS and back; say what to mend, in words for its staff."""
     from hospital_node.imaging.doors import doctor as pacs_doctor  # noqa: PLC0415
+    from hospital_node.imaging.doors.findings import as_rows  # noqa: PLC0415
     from hospital_node.imaging.doors.silence import silence_libraries  # noqa: PLC0415
 
     settings = read_settings(config, NodeSettings)
@@ -48,6 +49,6 @@ def doctor(
             said = "" if finding.is_sound else f"\n     {escape(finding.remedy)}"
             stdout.print(mark, finding.step, said)
     if as_json:
-        print(json.dumps(pacs_doctor.as_rows(findings), indent=2))
+        print(json.dumps(as_rows(findings), indent=2))
     if not all(finding.is_sound for finding in findings):
         raise typer.Exit(_UNSOUND)

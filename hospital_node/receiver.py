@@ -34,13 +34,14 @@ from hospital_node.imaging.doors.errors import DoorSettingsError
 from hospital_node.imaging.doors.fetching import Fetching
 from hospital_node.imaging.doors.inbox import LOCK, Inbox, open_inbox
 from hospital_node.imaging.doors.pace import Pace
-from hospital_node.imaging.doors.peer import Peer
+from hospital_node.imaging.doors.peer import peer_of
 from hospital_node.imaging.doors.reception import Reception, Storing
 from hospital_node.imaging.doors.retrieve import Archive, DimseArchive, GetArchive
 from hospital_node.imaging.doors.settings import DEFAULT_TITLE, Pacs, Receiver
 from hospital_node.imaging.doors.silence import silence_libraries
 from hospital_node.imaging.doors.watch import FolderWatch
 from hospital_node.imaging.doors.web import WebArchive
+from hospital_node.imaging.doors.web_access import check_files
 from hospital_node.imaging.folder import PARTIAL
 from hospital_node.logkeeper import Watch
 from hospital_node.settings import NodeSettings
@@ -145,12 +146,13 @@ def archive_of(pacs: Pacs, receiver: Receiver | None, storing: Storing) -> Archi
     """The PACS, by the protocol that the settings name.
 
     Raises:
-        DoorSettingsError: the PACS is to send to us, and we do not listen.
+        SettingsError: the PACS is to send to us, and we do not listen; or a file of [pacs.web]
+            cannot be used.
     """
     if pacs.web is not None and pacs.retrieve == "web":
+        check_files(pacs.web)
         return WebArchive(pacs.web, storing, pacs.timeout_s)
-    title = receiver.ae_title if receiver else DEFAULT_TITLE
-    peer = Peer(pacs.address, pacs.ae_title, title, pacs.tls, pacs.timeout_s)
+    peer = peer_of(pacs, receiver.ae_title if receiver else DEFAULT_TITLE)
     if pacs.retrieve == "get":
         return GetArchive(peer, storing)
     if receiver is None:

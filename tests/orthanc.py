@@ -5,14 +5,16 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dicom_site import OURS, await_port, free_port
+from dicom_site import OURS, await_port, free_port, meta_of
+from pydicom.dataset import Dataset
+from pynetdicom import AE
 
 TITLE = "ORTHANC"
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -84,3 +86,14 @@ def orthanc(folder: Path, back: int, **changes: Any) -> Iterator[Orthanc]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def fill(port: int, instances: Sequence[Dataset]) -> None:
+    """Have the PACS at `port` store instances."""
+    entity = AE(ae_title=OURS)
+    entity.add_requested_context(instances[0].SOPClassUID)
+    line = entity.associate("127.0.0.1", port, ae_title=TITLE)
+    for one in instances:
+        one.file_meta = meta_of(one)
+        assert line.send_c_store(one).Status == 0
+    line.release()

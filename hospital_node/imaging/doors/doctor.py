@@ -6,33 +6,16 @@ image moves; with it, one synthetic instance goes to the PACS and comes back.
 """
 
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from audit.settings import split_address
-from hospital_node.imaging.doors import trials
+from hospital_node.imaging.doors import trials, web_doctor
 from hospital_node.imaging.doors.errors import PeerError
-from hospital_node.imaging.doors.peer import Fault, Peer, check_reachable
+from hospital_node.imaging.doors.findings import Finding, until_unsound
+from hospital_node.imaging.doors.peer import Fault, Peer, check_reachable, peer_of, speaks_tls
 from hospital_node.imaging.doors.settings import DEFAULT_TITLE, Pacs, Receiver
-
-_HANDSHAKE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was tried."""
-
-    step: str
-    remedy: str = ""
-    """What is wrong and what to do; empty when all is well."""
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +35,26 @@ class Case:
         """Where the PACS has to find us."""
         if self.receiver is None:
             return "no [receiver]"
-        return f"{_own_host(self.pacs.address)}, port {split_address(self.receiver.listen)[1]}"
+        return f"{_own_host(self.peer.address)}, port {split_address(self.receiver.listen)[1]}"
+
+    @property
+    def web(self) -> web_doctor.Service | None:
+        """The PACS by DICOMweb, where that is how images are fetched."""
+        if self.pacs.retrieve != "web" or self.pacs.web is None:
+            return None
+        return web_doctor.Service(self.pacs.web, self.pacs.timeout_s)
 
     @property
     def peer(self) -> Peer:
         """The PACS as a peer."""
-        pacs = self.pacs
-        return Peer(pacs.address, pacs.ae_title, self.ours, pacs.tls, pacs.timeout_s)
+        return peer_of(self.pacs, self.ours)
 
 
 def examine(case: Case) -> Iterator[Finding]:
     """Try everything that leaves no trace, each step only where the one before was sound."""
+    if case.web is not None:
+        yield from web_doctor.examine(case.web)
+        return
     steps: list[tuple[str, Callable[[], str]]] = [
         ("reach", lambda: _reach(case)),
         ("echo", lambda: _try(case, trials.echo)),
@@ -72,11 +64,14 @@ def examine(case: Case) -> Iterator[Finding]:
         steps.append(("move", lambda: _try_move(case, trials.NOBODY)))
     elif case.pacs.retrieve == "get":
         steps.append(("get", lambda: _try(case, trials.offer_get)))
-    yield from _until_unsound(steps)
+    yield from until_unsound(steps)
 
 
 def examine_with_image(case: Case) -> Iterator[Finding]:
     """As `examine`, then send a synthetic image, have it committed, and fetch it back."""
+    if case.web is not None:
+        yield from web_doctor.examine_with_image(case.web)
+        return
     sound = True
     for finding in examine(case):
         sound = finding.is_sound
@@ -92,14 +87,6 @@ def examine_with_image(case: Case) -> Iterator[Finding]:
         yield Finding("get back", _try(case, lambda peer: trials.get(peer, study)))
         if case.receiver is not None:
             yield Finding("move back", _try_move(case, study))
-
-
-def _until_unsound(steps: list[tuple[str, Callable[[], str]]]) -> Iterator[Finding]:
-    for step, run in steps:
-        finding = Finding(step, run())
-        yield finding
-        if not finding.is_sound:
-            return
 
 
 def _reach(case: Case) -> str:
@@ -140,7 +127,7 @@ def _listen(case: Case, stack: ExitStack) -> trials.Heard | None:
 def _explained(case: Case, said: str) -> str:
     """A trial's finding with our names and addresses in it."""
     return said.format(
-        ours=case.ours, pacs=case.pacs.ae_title, address=case.pacs.address, back=case.back
+        ours=case.ours, pacs=case.peer.title, address=case.peer.address, back=case.back
     )
 
 
@@ -155,9 +142,9 @@ def _remedy(case: Case, fault: PeerError) -> str:
 
 def _tls_remedy(case: Case) -> str:
     """Why there is no handshake, as far as a second one without checks can tell."""
-    if not _speaks_tls(case.pacs.address):
+    if not speaks_tls(case.peer.address):
         return (
-            f"{case.pacs.address} does not speak TLS; take [pacs.tls] out, or name the PACS's TLS "
+            f"{case.peer.address} does not speak TLS; take [pacs.tls] out, or name the PACS's TLS "
             "port (often 2762)"
         )
     return (
@@ -172,25 +159,9 @@ def _hung_up_remedy(case: Case) -> str:
             "the PACS ends the connection after the TLS handshake; most likely it does not believe "
             "our certificate: have its authority added at the PACS, or get one from the PACS's own"
         )
-    if _speaks_tls(case.pacs.address):
-        return f"{case.pacs.address} speaks TLS; add [pacs.tls], or name the port without TLS"
+    if speaks_tls(case.peer.address):
+        return f"{case.peer.address} speaks TLS; add [pacs.tls], or name the port without TLS"
     return _explained(case, _REMEDIES[Fault.HUNG_UP])
-
-
-def _speaks_tls(address: str) -> bool:
-    """Whether a handshake begins there; nothing is believed and nothing sent."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    try:
-        with socket.create_connection(split_address(address), _HANDSHAKE_S) as line:
-            context.wrap_socket(line).close()
-    except ssl.SSLError as fault:
-        # A server that asks for a certificate may end the handshake, and has spoken TLS to do so.
-        return "alert" in str(fault).lower()
-    except OSError:
-        return False
-    return True
 
 
 def _own_host(address: str) -> str:
@@ -239,11 +210,3 @@ _REMEDIES: dict[Fault, str] = {
         "the PACS takes none of what was asked for; have its staff allow {ours} this service"
     ),
 }
-
-
-def as_rows(findings: list[Finding]) -> list[dict[str, Any]]:
-    """The findings as JSON shows them."""
-    return [
-        {"step": finding.step, "is_sound": finding.is_sound, "remedy": finding.remedy}
-        for finding in findings
-    ]

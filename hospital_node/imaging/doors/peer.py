@@ -16,6 +16,9 @@ from pynetdicom import AE, build_role
 
 from audit.settings import Tls, split_address
 from hospital_node.imaging.doors.errors import DoorSettingsError, PeerError
+from hospital_node.imaging.doors.settings import Pacs
+
+_HANDSHAKE_S = 5.0
 
 
 class Fault(StrEnum):
@@ -32,6 +35,7 @@ class Fault(StrEnum):
     HUNG_UP = "hung-up"
     NOT_DICOM = "not-dicom"
     NO_CONTEXT = "no-context"
+    ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,17 @@ class Peer:
     """Our own AE title."""
     tls: Tls | None = None
     timeout_s: float = 30.0
+
+
+def peer_of(pacs: Pacs, calling: str) -> Peer:
+    """The PACS of the settings as a peer.
+
+    Raises:
+        DoorSettingsError: they do not say where its DICOM port is.
+    """
+    if pacs.address is None or pacs.ae_title is None:
+        raise DoorSettingsError("pacs.address or pacs.ae_title is missing; add them")
+    return Peer(pacs.address, pacs.ae_title, calling, pacs.tls, pacs.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +141,22 @@ def check_reachable(peer: Peer) -> None:
         raise PeerError("it hung up", fault) from cause
     except OSError as cause:
         raise PeerError("there is no way to it", Fault.SILENT) from cause
+
+
+def speaks_tls(address: str) -> bool:
+    """Whether a handshake begins there; nothing is believed and nothing sent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection(split_address(address), _HANDSHAKE_S) as line:
+            context.wrap_socket(line).close()
+    except ssl.SSLError as fault:
+        # A server that asks for a certificate may end the handshake, and has spoken TLS to do so.
+        return "alert" in str(fault).lower()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -4,9 +4,11 @@ The one rule: nobody is let in who is not named. Paths are relative to the file.
 """
 
 from datetime import date
+from ipaddress import ip_address
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from audit.settings import Address, ConfigPath, Section, Tls
 
@@ -89,23 +91,81 @@ class Schedule(Section):
     """How long a busy PACS is left alone."""
 
 
+def _is_root(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "it holds a user or a password; put user:password into a file and name that in password"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("expected a service root such as https://pacs.example.org/dicom-web")
+    return url
+
+
 class Web(Section):
     """DICOMweb instead of C-FIND and C-MOVE."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^?#]+$")]
+    url: Annotated[str, AfterValidator(_is_root)]
     """The service root, for example `https://pacs.example.org/dicom-web`."""
     ca: ConfigPath | None = None
+    """The authority whose certificates are believed; none named, those that this machine knows."""
     certificate: ConfigPath | None = None
+    """What we show to a PACS that asks for a certificate."""
     key: ConfigPath | None = None
     token: ConfigPath | None = None
-    """File with a bearer token."""
+    """File with a bearer token, for this account alone."""
+    password: ConfigPath | None = None
+    """File with a line `user:password`, for this account alone."""
+
+    @property
+    def root(self) -> str:
+        """The URL without a slash at its end."""
+        return self.url.rstrip("/")
+
+    @property
+    def host(self) -> str:
+        """The host of the URL."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port of the URL, or that of its scheme."""
+        return urlsplit(self.url).port or (443 if self.is_secure else 80)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is spoken to by TLS."""
+        return self.url.startswith("https:")
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if self.token and self.password:
+            raise ValueError("token and password are both set; keep the one that the PACS asks for")
+        if self.is_secure:
+            return self
+        if self.ca or self.certificate or self.key:
+            raise ValueError("ca, certificate and key are for https, and url is http; write https")
+        if (self.token or self.password) and not _is_loopback(self.host):
+            raise ValueError(
+                "url is http, so the token or password would cross the network for all to read; "
+                "write https, or have the PACS's staff open it"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Pacs(Section):
     """The hospital's PACS, from which images are fetched."""
 
-    address: Address
-    ae_title: AeTitle
+    address: Address | None = None
+    """Of its DICOM port, for C-MOVE and C-GET."""
+    ae_title: AeTitle | None = None
     retrieve: Literal["move", "get", "web"] = "move"
     """C-MOVE to our receiver, C-GET on our own association, or DICOMweb."""
     tls: Tls | None = None
@@ -118,6 +178,11 @@ class Pacs(Section):
     def _whole(self) -> Self:
         if self.retrieve == "web" and self.web is None:
             raise ValueError("retrieve is web and there is no [pacs.web]; add it")
+        if self.retrieve != "web" and (self.address is None or self.ae_title is None):
+            raise ValueError(
+                f"retrieve is {self.retrieve}, and address or ae_title is missing; add them, or "
+                "set retrieve to web"
+            )
         names = [pull.name for pull in self.pulls]
         if len(set(names)) < len(names):
             raise ValueError("two pulls have one name; give each its own")

@@ -4,8 +4,7 @@ The one rule: bytes of instances go to the inbox as they came; of what a server 
 answers to our own queries are read.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from email.message import Message
@@ -15,14 +14,13 @@ from typing import Any
 import requests
 from dicomweb_client import DICOMwebClient
 
-from audit.settings import read_text
-from hospital_node.imaging.doors.errors import PeerError, RetrieveError
-from hospital_node.imaging.doors.peer import Fault
+from hospital_node.imaging.doors.errors import RetrieveError
 from hospital_node.imaging.doors.reception import Storing
 from hospital_node.imaging.doors.retrieve import Wanted, answers_to
 from hospital_node.imaging.doors.settings import Pull, Web
+from hospital_node.imaging.doors.web_access import open_session, translated
 
-_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Without the star a server may transcode, or refuse what it cannot (PS3.18 §8.7.3)."""
 
 _MODALITY, _BODY_PART = "00080060", "00180015"
@@ -41,7 +39,7 @@ class WebArchive:
 
     def find(self, pull: Pull, day: date) -> list[Wanted]:
         """As `Archive` says."""
-        with _session(self.web) as session, _translated():
+        with open_session(self.web) as session, translated():
             client = self._client(session)
             studies = {
                 _value(found, _STUDY)
@@ -68,7 +66,7 @@ class WebArchive:
 
     def fetch(self, wanted: Wanted) -> int:
         """As `Archive` says."""
-        with _session(self.web) as session, _translated():
+        with open_session(self.web) as session, translated():
             client = self._client(session)
             found = _all(
                 partial(client.search_for_instances, wanted.study_uid, wanted.series_uid), _INSTANCE
@@ -76,7 +74,9 @@ class WebArchive:
             place = self.storing.inbox.new_place(self.storing.clock_us())
             for instance in found:
                 uid = _value(instance, _INSTANCE)
-                content = self._instance(session, wanted, uid)
+                content = fetch_instance(
+                    session, self.web, wanted, uid=uid, timeout_s=self.timeout_s
+                )
                 self.storing.taken(self.storing.inbox.put(place, uid, content))
         return len(found)
 
@@ -85,18 +85,30 @@ class WebArchive:
         client.set_http_retry_params(retry=False)  # When to try again is the pace's to say.
         return client
 
-    def _instance(self, session: requests.Session, wanted: Wanted, uid: str) -> bytes:
-        place = f"studies/{wanted.study_uid}/series/{wanted.series_uid}/instances/{uid}"
-        answer = session.get(
-            f"{self.web.url.rstrip('/')}/{place}",
-            headers={"Accept": _AS_STORED},
-            timeout=self.timeout_s,
-        )
-        answer.raise_for_status()
-        parts = split_parts(answer.headers.get("Content-Type", ""), answer.content)
-        if len(parts) != 1:
-            raise RetrieveError(f"asked for one instance by DICOMweb, {len(parts)} parts came")
-        return parts[0]
+
+def fetch_instance(
+    session: requests.Session, web: Web, wanted: Wanted, *, uid: str, timeout_s: float
+) -> bytes:
+    """One instance's file as it is stored (WADO-RS).
+
+    Raises:
+        RetrieveError: another number of instances came.
+        RequestException: as `translated` takes them.
+    """
+    answer = session.get(
+        instance_url(web, wanted, uid), headers={"Accept": AS_STORED}, timeout=timeout_s
+    )
+    answer.raise_for_status()
+    parts = split_parts(answer.headers.get("Content-Type", ""), answer.content)
+    if len(parts) != 1:
+        raise RetrieveError(f"asked for one instance by DICOMweb, {len(parts)} parts came")
+    return parts[0]
+
+
+def instance_url(web: Web, wanted: Wanted, uid: str) -> str:
+    """Where an instance is, below the service root."""
+    place = f"studies/{wanted.study_uid}/series/{wanted.series_uid}/instances/{uid}"
+    return f"{web.root}/{place}"
 
 
 def split_parts(content_type: str, body: bytes) -> list[bytes]:
@@ -108,36 +120,6 @@ def split_parts(content_type: str, body: bytes) -> list[bytes]:
     mark = b"--" + str(header.get_param("boundary", "")).encode()
     _, *parts = (b"\r\n" + body).split(b"\r\n" + mark)
     return [part.partition(b"\r\n\r\n")[2] for part in parts if not part.startswith(b"--")]
-
-
-@contextmanager
-def _session(web: Web) -> Iterator[requests.Session]:
-    """One session with what the settings show and believe."""
-    with requests.Session() as session:
-        session.trust_env = False  # A proxy of the environment would see patients' images.
-        session.verify = str(web.ca) if web.ca else True
-        if web.certificate:
-            session.cert = (str(web.certificate), str(web.key or web.certificate))
-        if web.token:
-            token = read_text(web.token, "pacs.web.token").strip()
-            session.headers["Authorization"] = f"Bearer {token}"
-        yield session
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """What `requests` raises, as ours: its own texts hold addresses with UIDs."""
-    try:
-        yield
-    except requests.exceptions.SSLError as cause:
-        raise PeerError("it does not shake hands by TLS", Fault.TLS) from cause
-    except requests.exceptions.HTTPError as cause:
-        code = "unknown" if cause.response is None else cause.response.status_code
-        raise RetrieveError(f"the PACS answers by DICOMweb with HTTP status {code}") from cause
-    except requests.exceptions.ConnectionError as cause:
-        raise PeerError("nothing answers at pacs.web.url", Fault.REFUSED) from cause
-    except requests.exceptions.RequestException as cause:
-        raise PeerError("it does not answer", Fault.SILENT) from cause
 
 
 def _all(search: Callable[..., list[dict[str, Any]]], tag: str) -> list[dict[str, Any]]:

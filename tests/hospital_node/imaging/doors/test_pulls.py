@@ -7,10 +7,9 @@ from datetime import date, datetime
 
 import psycopg
 import pytest
-from dicom_site import OURS, Site, await_true, free_port, meta_of, receiver, tiny
-from orthanc import TITLE, orthanc
+from dicom_site import OURS, Site, await_true, free_port, receiver, tiny
+from orthanc import TITLE, fill, orthanc
 from pydicom import dcmread
-from pynetdicom import AE
 from synthetic import KEY
 
 from hospital_node.imaging.doors import pulls
@@ -55,16 +54,6 @@ def pacs(tmp_path_factory, back, content):
     with orthanc(tmp_path_factory.mktemp("pacs") / "orthanc", back) as made:
         fill(made.dicom, [one for series in content.values() for one in series])
         yield made
-
-
-def fill(port: int, instances) -> None:
-    entity = AE(ae_title=OURS)
-    entity.add_requested_context(instances[0].SOPClassUID)
-    line = entity.associate("127.0.0.1", port, ae_title=TITLE)
-    for one in instances:
-        one.file_meta = meta_of(one)
-        assert line.send_c_store(one).Status == 0
-    line.release()
 
 
 def chest(**changes) -> Pull:
