@@ -65,6 +65,7 @@ def take_in(settings: NodeSettings, progress: Progress, *, part: Path = Path()) 
         "unchanged": report.unchanged,
         "gone": report.gone,
         "not_moved": report.not_moved,
+        "copies": report.copies,
         "quarantined": [_view(item) for item in report.quarantined],
     }
 
@@ -85,18 +86,21 @@ def scan(settings: NodeSettings, folder: Path | None, progress: Progress) -> dic
     done = take_in(settings, progress, part=part)
     with psycopg.connect(settings.database.dsn) as connection:
         indexed = index.list_indexed(connection, below=name_of(part))
+        copies = index.list_copies(connection, below=name_of(part))
         kept_back = [one for one in index.list_quarantine(connection) if _is_below(one.path, part)]
     counts = Counter(str(item.reason) for item in kept_back)
     return {
         "folder": str(settings.images.folder / part),
         "indexed": len(indexed),
         "quarantined": len(kept_back),
+        "copies": len(copies),
         "reasons": dict(sorted(counts.items())),
         "read": done["read"],
         "unchanged": done["unchanged"],
         "gone": done["gone"],
         "files": sorted(
             [{"file": file, "state": "indexed"} for file in indexed]
+            + [{"file": file, "state": "copy"} for file in copies]
             + [{"state": "quarantined"} | _view(item) for item in kept_back],
             key=itemgetter("file"),
         ),

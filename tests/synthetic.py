@@ -1,12 +1,16 @@
 """Small synthetic hospitals for tests: images drawn in code, identifiers planted on purpose."""
 
 import csv
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from hospital_node.imaging.anatomy import Image, draw_body, draw_radiograph, resample
 from hospital_node.imaging.instance import Identity, derive_uid, write_instance
@@ -79,3 +83,16 @@ def small_hospital(folder: Path, patients: int = 4) -> list[dict[str, str]]:
 def uid_of(path: Path) -> str:
     """The SOPInstanceUID of a file."""
     return str(dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+
+
+def deflate_bomb(size_mb: int) -> bytes:
+    """A small file that unfolds to `size_mb` megabytes of zeros."""
+    head = BytesIO()
+    meta = stored_chest().file_meta
+    meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    head.write(bytes(128) + b"DICM")
+    write_file_meta_info(head, meta)
+    deflate = zlib.compressobj(1, zlib.DEFLATED, -15)
+    body = deflate.compress(struct.pack("<HH2sHI", 9, 0x1001, b"OB", 0, size_mb << 20))
+    body += b"".join(deflate.compress(bytes(1 << 20)) for _ in range(size_mb))
+    return head.getvalue() + body + deflate.flush()

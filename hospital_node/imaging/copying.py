@@ -14,6 +14,7 @@ import numpy as np
 from pydicom import config, dcmread
 from pydicom.filebase import DicomBytesIO
 
+from hospital_node.imaging.clearing import clear_file
 from hospital_node.imaging.deidentify.clear import copy_of
 from hospital_node.imaging.deidentify.gate import may_show_identity
 from hospital_node.imaging.deidentify.profile import profile_of
@@ -69,6 +70,9 @@ def _copied(content: bytes, key: bytes) -> bytes | Reason:
         return facts.reason
     if may_show_identity(facts.annotation, modality=facts.modality, sop_class=facts.sop_class):
         return Reason.BURNED_IN
+    cleared = clear_file(content)
+    if isinstance(cleared, Fault):
+        return cleared.reason
     instance = dcmread(DicomBytesIO(content))
     frames = list(iter_frames(instance))
     stored = frames[0] if len(frames) == 1 else np.stack(frames)

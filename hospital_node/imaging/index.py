@@ -1,10 +1,11 @@
 """The image index in the hospital's own database: what is known of each file of its folder.
 
-A file is either an indexed instance or in quarantine, never both and never neither. Callers own the
-transaction. Where files come from and what they contain is not known here.
+A file is an indexed instance, a copy of one, or in quarantine: one of them and only one. The one
+rule: what is selected, counted or listed as indexed is fit for use, by the rules of this program.
+Callers own the transaction. Where files come from and what they contain is not known here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
-from psycopg.types.json import Jsonb
 
 from hospital_node.imaging.consent import Consent, ConsentMode
+from hospital_node.imaging.deidentify.profile import profile_of
 from hospital_node.imaging.errors import ScanError
 from hospital_node.imaging.quarantine import Quarantined, Reason
-from hospital_node.imaging.traits import Traits
 from protocol.budget import Partition
 from protocol.plan import Cohort
 from protocol.words import Ground
@@ -26,40 +26,19 @@ _SCAN_LOCK = 0x1BA6E5  # advisory lock: one scan at a time in a database
 
 
 @dataclass(frozen=True, slots=True)
-class Indexed:
-    """One image of the index."""
-
-    instance: str
-    """Keyed digest of its SOPInstanceUID."""
-    pseudonym: str
-    partition: Partition
-    study: str
-    """Keyed digest of its StudyInstanceUID."""
-    series: str
-    """Keyed digest of its SeriesInstanceUID."""
-    path: str
-    """Below the folder, with forward slashes."""
-    content_digest: str
-    modality: str
-    sop_class: str
-    syntax: str
-    rows_px: int
-    columns_px: int
-    frames: int
-    bits_stored: int
-    traits: Traits
-    labels: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
-    """What the index already says about a path: an instance, or a reason."""
+    """What the index already says about a path: an instance, a copy of one, or a reason."""
 
-    content_digest: str
+    fingerprint: str
     instance: str = ""
     pseudonym: str = ""
     labels: dict[str, str] | None = None
+    """None of what is not indexed."""
     reason: Reason | None = None
+    content_digest: str = ""
+    """Where a person may let it out."""
+    is_outdated: bool = False
+    """Whether the reason is of other rules than those of today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +105,37 @@ def folder_of(connection: Connection[Any]) -> Path | None:
 def known_files(connection: Connection[Any]) -> dict[str, Known]:
     """Everything the index says, by path."""
     known = {
-        path: Known(digest, instance, pseudonym, labels)
-        for path, digest, instance, pseudonym, labels in connection.execute(
-            "SELECT path, content_digest, instance, pseudonym, labels FROM imaging_instance"
+        path: Known(fingerprint, instance, pseudonym, labels)
+        for path, fingerprint, instance, pseudonym, labels in connection.execute(
+            "SELECT path, fingerprint, instance, pseudonym, labels FROM imaging_instance"
         )
     }
-    for path, digest, reason in connection.execute(
-        "SELECT path, content_digest, reason FROM imaging_quarantine"
+    copies = connection.execute("SELECT path, fingerprint, instance FROM imaging_copy")
+    known |= {path: Known(fingerprint, instance) for path, fingerprint, instance in copies}
+    for path, fingerprint, reason, digest, is_outdated in connection.execute(
+        _QUARANTINED, {"profile": profile_of().digest}
     ):
-        known[path] = Known(digest, reason=Reason(reason))
+        known[path] = Known(
+            fingerprint,
+            reason=Reason(reason),
+            content_digest=digest,
+            is_outdated=is_outdated,
+        )
     return known
 
 
-def forget(connection: Connection[Any], paths: Iterable[str]) -> None:
-    """Remove files that are no longer in the folder."""
-    gone = list(paths)
-    connection.execute("DELETE FROM imaging_instance WHERE path = ANY(%s)", (gone,))
-    connection.execute("DELETE FROM imaging_quarantine WHERE path = ANY(%s)", (gone,))
+_QUARANTINED = """
+    SELECT
+        path,
+        fingerprint,
+        reason,
+        content_digest,
+        reason IN ('identifier-left', 'not-cleared') AND NOT EXISTS (
+            SELECT FROM imaging_clearance
+            WHERE fingerprint = imaging_quarantine.fingerprint AND profile = %(profile)s
+        )
+    FROM imaging_quarantine
+"""
 
 
 def partitions(connection: Connection[Any]) -> dict[str, Partition]:
@@ -157,86 +150,39 @@ def partitions(connection: Connection[Any]) -> dict[str, Partition]:
     return {patient: Partition(partition) for patient, partition in rows}
 
 
-def holders_of(connection: Connection[Any], instances: Iterable[str]) -> dict[str, str]:
-    """The paths under which those of `instances` are indexed that are."""
-    return dict(
-        connection.execute(
-            "SELECT instance, path FROM imaging_instance WHERE instance = ANY(%s)",
-            (list(instances),),
-        ).fetchall()
-    )
-
-
-_PUT_INSTANCE = """
-    INSERT INTO imaging_instance (
-        instance, pseudonym, study, series, path, content_digest, modality, body_part,
-        view_position, studied, age_years, sop_class, transfer_syntax, rows_px, columns_px, frames,
-        bits_stored, spacing_mm, position_mm, orientation, labels
-    )
-    VALUES (
-        %(instance)s, %(pseudonym)s, %(study)s, %(series)s, %(path)s, %(content_digest)s,
-        %(modality)s, %(body_part)s, %(view_position)s, %(studied)s, %(age_years)s, %(sop_class)s,
-        %(syntax)s, %(rows_px)s, %(columns_px)s, %(frames)s, %(bits_stored)s, %(spacing_mm)s,
-        %(position_mm)s, %(orientation)s, %(labels)s
-    )
-"""
-
-
-def _row_of(image: Indexed) -> dict[str, Any]:
-    row = {name: getattr(image, name) for name in Indexed.__slots__}
-    traits = {name: getattr(image.traits, name) for name in Traits.model_fields}
-    for name in ("spacing_mm", "position_mm", "orientation"):
-        numbers = traits[name]
-        traits[name] = None if numbers is None else [float(number) for number in numbers]
-    return row | traits | {"labels": Jsonb(image.labels)}
-
-
-def put_all(
-    connection: Connection[Any],
-    instances: Sequence[Indexed],
-    quarantined: Sequence[tuple[Quarantined, str]],
-) -> None:
-    """Index files and put others into quarantine, in place of whatever was known of their paths.
-
-    A patient who has a partition keeps it. With a file in quarantine comes its content digest.
-    """
-    paths = [image.path for image in instances]
-    forget(connection, paths + [item.path.as_posix() for item, _ in quarantined])
-    connection.execute(
-        """
-        INSERT INTO imaging_patient (pseudonym, partition)
-        SELECT * FROM unnest(%s::text[], %s::text[])
-        ON CONFLICT DO NOTHING
-        """,
-        ([image.pseudonym for image in instances], [image.partition for image in instances]),
-    )
-    with connection.cursor() as cursor:
-        cursor.executemany(_PUT_INSTANCE, [_row_of(image) for image in instances])
-        cursor.executemany(
-            """
-            INSERT INTO imaging_quarantine (path, content_digest, reason, detail)
-            VALUES (%s, %s, %s, %s)
-            """,
-            [
-                (item.path.as_posix(), digest, item.reason, item.detail)
-                for item, digest in quarantined
-            ],
-        )
-
-
 def count_instances(connection: Connection[Any]) -> int:
-    """How many images are indexed."""
-    row = connection.execute("SELECT count(*) FROM imaging_instance").fetchone()
+    """How many images are indexed and fit for use."""
+    row = connection.execute(
+        "SELECT count(*) FROM imaging_fit WHERE profile = %s", (profile_of().digest,)
+    ).fetchone()
     return int(row[0]) if row else 0
 
 
 def list_indexed(connection: Connection[Any], *, below: str) -> tuple[str, ...]:
-    """The paths of all indexed files in one part of the folder; `.` is the whole."""
-    part = "" if below == "." else f"{below}/"
+    """The paths of indexed files that are fit for use, in one part of the folder; `.` is all."""
     rows = connection.execute(
-        "SELECT path FROM imaging_instance WHERE starts_with(path, %s) ORDER BY path", (part,)
+        """
+        SELECT path
+        FROM imaging_instance JOIN imaging_fit USING (instance)
+        WHERE profile = %s AND starts_with(path, %s)
+        ORDER BY path
+        """,
+        (profile_of().digest, _prefix(below)),
     )
     return tuple(path for (path,) in rows)
+
+
+def list_copies(connection: Connection[Any], *, below: str) -> tuple[str, ...]:
+    """The paths of files that hold an indexed image once more, as `list_indexed`."""
+    rows = connection.execute(
+        "SELECT path FROM imaging_copy WHERE starts_with(path, %s) ORDER BY path",
+        (_prefix(below),),
+    )
+    return tuple(path for (path,) in rows)
+
+
+def _prefix(below: str) -> str:
+    return "" if below == "." else f"{below}/"
 
 
 def list_quarantine(connection: Connection[Any]) -> tuple[Quarantined, ...]:
@@ -248,8 +194,9 @@ def list_quarantine(connection: Connection[Any]) -> tuple[Quarantined, ...]:
 def labelled_images(
     connection: Connection[Any], cohort: Cohort, *, mode: ConsentMode
 ) -> list[Labelled]:
-    """The images that answer to `cohort`, of patients who may be used, by patient and instance."""
-    rows = connection.execute(_LABELLED, _asked(cohort) | {"mode": mode}).fetchall()
+    """The fit images that answer to `cohort`, of usable patients, by patient and instance."""
+    asked = _asked(cohort) | {"mode": mode, "profile": profile_of().digest}
+    rows = connection.execute(_LABELLED, asked).fetchall()
     return [
         Labelled(
             instance,
@@ -271,8 +218,9 @@ _LABELLED = """
         SELECT instance, pseudonym, path, content_digest, labels ->> %(label)s AS label, series,
             frames, rows_px, columns_px, spacing_mm, position_mm, orientation,
             count(*) OVER (PARTITION BY pseudonym) AS images
-        FROM imaging_instance
-        WHERE modality = ANY(%(modality)s)
+        FROM imaging_instance JOIN imaging_fit USING (instance)
+        WHERE profile = %(profile)s
+            AND modality = ANY(%(modality)s)
             AND labels ? %(label)s
             AND (cardinality(%(body_part)s::text[]) = 0 OR body_part = ANY(%(body_part)s))
             AND (cardinality(%(view)s::text[]) = 0 OR view_position = ANY(%(view)s))
@@ -341,17 +289,22 @@ def count_images_of(connection: Connection[Any], patient: str) -> int:
 
 
 def contents_of(connection: Connection[Any], patient: str) -> tuple[str, ...]:
-    """The content digests of a patient's indexed images."""
+    """The content digests of a patient's indexed images that have ever been cleared."""
     rows = connection.execute(
-        "SELECT content_digest FROM imaging_instance WHERE pseudonym = %s", (patient,)
+        """
+        SELECT DISTINCT content_digest
+        FROM imaging_instance JOIN imaging_clearance USING (fingerprint)
+        WHERE pseudonym = %s
+        """,
+        (patient,),
     )
     return tuple(digest for (digest,) in rows)
 
 
-def released_contents(connection: Connection[Any]) -> frozenset[str]:
-    """The content digests of files that a person has let out of quarantine."""
-    rows = connection.execute("SELECT content_digest FROM imaging_release")
-    return frozenset(digest for (digest,) in rows)
+def list_releases(connection: Connection[Any]) -> frozenset[tuple[str, Reason]]:
+    """The contents that a person has let out of quarantine, and from which reason."""
+    rows = connection.execute("SELECT content_digest, reason FROM imaging_release")
+    return frozenset((digest, Reason(reason)) for digest, reason in rows)
 
 
 def count_barred(connection: Connection[Any], *, mode: ConsentMode) -> int:

@@ -1,31 +1,28 @@
-"""A scan: every file of a folder ends in the index or in quarantine.
+"""A scan: every file of a folder ends in the index, fit for use, or in quarantine.
 
-No file stops a scan and none is passed over. Work is committed in batches, so a scan that is cut
-off goes on where it stopped, and a second scan of an unchanged folder decodes nothing. How a file
-is read is not known here, nor what makes it fit.
+No file stops a scan and none is passed over; a second scan of an unchanged folder decodes nothing.
+The one rule: files are read first and cleared after, and nothing counts as indexed in between. How
+a file is read is not known here, nor what makes it fit.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
 
-from hospital_node.imaging import index
+from hospital_node.imaging import filing, index
 from hospital_node.imaging.answers import Answers, key_answers
 from hospital_node.imaging.consent import Consent, read_consent
 from hospital_node.imaging.errors import FolderError
+from hospital_node.imaging.fingerprint import Fingerprints
 from hospital_node.imaging.folder import Progress, list_files, name_of, silent
-from hospital_node.imaging.judging import Judge, settle
 from hospital_node.imaging.labels import read_table
-from hospital_node.imaging.looking import Looked, Memory, Same, look_at_all
+from hospital_node.imaging.looking import open_desk
+from hospital_node.imaging.passes import Work, clear_files, read_files
 from hospital_node.imaging.quarantine import Quarantined, Reason
 from hospital_node.imaging.reader import Limits
-
-_BATCH = 256
-"""Files to a transaction: so much is read again after a crash, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class IngestReport:
     """What a scan did, and how the folder stands after it."""
 
     indexed: int
-    """Images in the index now."""
+    """Images in the index now, all of them fit for use."""
     read: int
     """Files that were new or changed, and were read."""
     unchanged: int
@@ -57,6 +54,8 @@ class IngestReport:
     """Files that the index knew and the folder no longer has; they were forgotten."""
     quarantined: tuple[Quarantined, ...]
     """Every file in quarantine now."""
+    copies: int
+    """Files that hold an indexed image once more; nothing is wrong with them."""
     not_moved: int
     """Patients whom the labels would now have in the other partition; they stay in the first."""
     released: tuple[Reason, ...]
@@ -78,7 +77,7 @@ def ingest_folder(
         source: folder, labels and consents.
         key: the hospital's pseudonym key.
         limits: what reading one file may cost.
-        progress: told of files done.
+        progress: told of files read, then of files cleared.
 
     Raises:
         FolderError: the folder is missing, unreadable or holds no file but the tables.
@@ -99,6 +98,7 @@ def ingest_folder(
                 unchanged=unchanged,
                 gone=gone,
                 quarantined=index.list_quarantine(connection),
+                copies=len(index.list_copies(connection, below=".")),
                 not_moved=_count_not_moved(connection, scan.answers),
                 released=_released(connection, before),
             )
@@ -122,7 +122,7 @@ def ingest_files(
         limits: what reading one file may cost.
 
     Returns:
-        Those of the files that are in quarantine now; the others are in the index.
+        Those of the files that are in quarantine now; the others are in the index, or hold what is.
 
     Raises:
         LabelsError: the labels file cannot be used.
@@ -181,26 +181,18 @@ def _forget_gone(
     part = "" if source.below == Path() else name_of(source.below) + "/"
     gone = {name for name in known if name.startswith(part)} - {name_of(path) for path in paths}
     with connection.transaction():
-        index.forget(connection, gone)
+        filing.forget(connection, gone)
     return len(gone)
 
 
 def _take_in(
     connection: Connection[Any], scan: _Scan, paths: Sequence[Path], *, progress: Progress
 ) -> int:
-    """Put every file where it belongs, batch by batch; how many stand as they stood."""
-    with connection.transaction():
-        released = index.released_contents(connection)
-        memory = Memory(index.known_files(connection), scan.answers, released)
-    judge = Judge(scan.key, scan.answers, released)
-    unchanged = done = 0
-    for batch in _batches(look_at_all(scan.source.folder, paths, memory, limits=scan.limits)):
-        changed = [look for look in batch if not isinstance(look.verdict, Same)]
-        with connection.transaction():
-            settle(connection, changed, judge)
-        unchanged += len(batch) - len(changed)
-        done += len(batch)
-        progress(done, len(paths))
+    """Read every file, then clear what is indexed; how many stand as they stood."""
+    with open_desk(scan.source.folder, Fingerprints(scan.key), scan.limits) as desk:
+        work = Work(desk, scan.key, scan.answers)
+        unchanged = read_files(connection, work, paths, progress=progress)
+        clear_files(connection, work, paths, progress=progress)
     return unchanged
 
 
@@ -217,9 +209,3 @@ def _count_not_moved(connection: Connection[Any], answers: Answers) -> int:
         answers.partition(patient) not in {None, kept}
         for patient, kept in index.partitions(connection).items()
     )
-
-
-def _batches(looked: Iterable[Looked]) -> Iterator[list[Looked]]:
-    rest = iter(looked)
-    while batch := list(islice(rest, _BATCH)):
-        yield batch

@@ -11,19 +11,19 @@ from typing import Any
 
 from psycopg import Connection
 
-from hospital_node.imaging import index
+from hospital_node.imaging import filing
 from hospital_node.imaging.answers import Answers
+from hospital_node.imaging.clearances import Tried, list_unfit, put_tried
+from hospital_node.imaging.clearing import Clearance
 from hospital_node.imaging.deidentify import (
     group_digest,
     instance_digest,
     may_show_identity,
     pseudonym,
 )
-from hospital_node.imaging.deidentify.policy import Treatment
-from hospital_node.imaging.deidentify.profile import profile_of
-from hospital_node.imaging.deidentify.receipt import put_treatments
+from hospital_node.imaging.filing import Copy, Holder, Indexed, Kept
 from hospital_node.imaging.folder import name_of
-from hospital_node.imaging.looking import Looked, Same
+from hospital_node.imaging.looking import Looked
 from hospital_node.imaging.quarantine import Quarantined, Reason
 from hospital_node.imaging.reading import Facts, Fault
 
@@ -34,8 +34,8 @@ class Judge:
 
     key: bytes = field(repr=False)
     answers: Answers
-    released: frozenset[str]
-    """Digests of contents that a person has let out of quarantine."""
+    released: frozenset[tuple[str, Reason]]
+    """Contents that a person has let out of quarantine, and from which reason."""
 
     def instance_of(self, look: Looked) -> str | None:
         """The keyed digest of a sound file's instance; none of another."""
@@ -43,41 +43,47 @@ class Judge:
             return None
         return instance_digest(self.key, look.verdict.instance_uid)
 
-    def judge(self, look: Looked, holders: dict[str, str]) -> index.Indexed | Quarantined:
+    def judge(self, look: Looked, holders: dict[str, Holder]) -> Indexed | Copy | Kept:
         """Where one file belongs.
 
         Args:
             look: not one that stands as it stood.
-            holders: the paths under which instances are indexed.
+            holders: the files under which instances are indexed.
         """
         match look.verdict:
             case Fault(reason=reason, detail=detail):
-                return _quarantined(look, reason, detail)
+                return _kept(look, reason, detail)
             case Facts() as facts:
                 return self._judge_sound(look, facts, holders)
-            case Same():
-                raise ValueError("a file that stands as it stood has its place")
+            case _:
+                raise ValueError("nothing has been said of the file that it could be judged by")
 
     def _judge_sound(
-        self, look: Looked, facts: Facts, holders: dict[str, str]
-    ) -> index.Indexed | Quarantined:
-        if look.content_digest not in self.released and (suspicion := _suspicion(facts)):
-            return _quarantined(look, suspicion, facts.left)
+        self, look: Looked, facts: Facts, holders: dict[str, Holder]
+    ) -> Indexed | Copy | Kept:
+        if (
+            may_be_written_on(facts)
+            and (look.content_digest, Reason.BURNED_IN) not in self.released
+        ):
+            return _kept(look, Reason.BURNED_IN)
         instance = instance_digest(self.key, facts.instance_uid)
         patient = pseudonym(self.key, facts.patient_id)
-        if holders.get(instance, name_of(look.path)) != name_of(look.path):
-            return _quarantined(look, Reason.DUPLICATE)
+        holder = holders.get(instance)
+        if holder is not None:
+            is_copy = holder.fingerprint == look.fingerprint
+            copy = Copy(name_of(look.path), look.fingerprint, instance)
+            return copy if is_copy else _kept(look, Reason.DUPLICATE)
         answer = self.answers.answer(instance=instance, file=name_of(look.path), patient=patient)
         if isinstance(answer, Reason):
-            return _quarantined(look, answer)
-        return index.Indexed(
+            return _kept(look, answer)
+        return Indexed(
             instance=instance,
             pseudonym=patient,
             partition=answer.partition,
             study=group_digest(self.key, "study", facts.study_uid),
             series=group_digest(self.key, "series", facts.series_uid),
             path=name_of(look.path),
-            content_digest=look.content_digest,
+            fingerprint=look.fingerprint,
             modality=facts.modality,
             sop_class=facts.sop_class,
             syntax=facts.syntax,
@@ -90,40 +96,69 @@ class Judge:
         )
 
 
-def _treatment(image: index.Indexed, look: Looked) -> dict[str, Treatment]:
-    return {image.instance: look.verdict.treatment} if isinstance(look.verdict, Facts) else {}
+def may_be_written_on(facts: Facts) -> bool:
+    """Whether a person must look at a sound file before it is used."""
+    return may_show_identity(facts.annotation, modality=facts.modality, sop_class=facts.sop_class)
 
 
-def _suspicion(facts: Facts) -> Reason | None:
-    """Why a person must look at a sound file before it is used."""
-    if facts.left:
-        return Reason.IDENTIFIER_LEFT
-    may_show = may_show_identity(
-        facts.annotation, modality=facts.modality, sop_class=facts.sop_class
-    )
-    return Reason.BURNED_IN if may_show else None
-
-
-def settle(connection: Connection[Any], looks: Sequence[Looked], judge: Judge) -> None:
-    """Put a batch of files where they belong, in the caller's transaction."""
+def settle_read(connection: Connection[Any], looks: Sequence[Looked], judge: Judge) -> None:
+    """Put a batch of files that were read where they belong, in the caller's transaction."""
     asked = {instance for look in looks if (instance := judge.instance_of(look)) is not None}
-    holders = index.holders_of(connection, asked)
-    instances: list[index.Indexed] = []
-    quarantined: list[tuple[Quarantined, str]] = []
-    treated: dict[str, Treatment] = {}
-    for look in looks:
-        # Whatever the path held, it holds no longer.
-        holders = {one: path for one, path in holders.items() if path != name_of(look.path)}
-        outcome = judge.judge(look, holders)
-        if isinstance(outcome, Quarantined):
-            quarantined.append((outcome, look.content_digest))
-        else:
-            holders[outcome.instance] = outcome.path
-            instances.append(outcome)
-            treated.update(_treatment(outcome, look))
-    index.put_all(connection, instances, quarantined)
-    put_treatments(connection, treated.items(), profile=profile_of().digest)
+    before = filing.holders_of(connection, asked)
+    filing.forget(connection, [name_of(look.path) for look in looks])
+    holders = filing.holders_of(connection, asked)
+    instances: list[Indexed] = []
+    copies: list[Copy] = []
+    kept: list[Kept] = []
+    # Who held an instance comes before whoever claims it now.
+    for look in sorted(looks, key=lambda look: not _holds(look, before, judge)):
+        match judge.judge(look, holders):
+            case Indexed() as image:
+                holders[image.instance] = Holder(image.path, image.fingerprint)
+                instances.append(image)
+            case Copy() as copy:
+                copies.append(copy)
+            case Kept() as held:
+                kept.append(held)
+    filing.put_all(connection, instances, copies=copies, quarantined=kept)
 
 
-def _quarantined(look: Looked, reason: Reason, detail: str = "") -> Quarantined:
-    return Quarantined(Path(name_of(look.path)), reason, detail)
+def settle_cleared(connection: Connection[Any], looks: Sequence[Looked]) -> None:
+    """Keep what came of de-identifying a batch, and put what is not fit into quarantine."""
+    put_tried(connection, [tried for look in looks if (tried := _tried(look)) is not None])
+    # A verdict on the machine or the moment is kept with the file alone, which is tried again.
+    kept = [
+        _kept(look, look.verdict.reason, look.verdict.detail)
+        for look in looks
+        if isinstance(look.verdict, Fault) and _tried(look) is None
+    ]
+    hold_back(connection, kept)
+    hold_back(connection, list_unfit(connection, [name_of(look.path) for look in looks]))
+
+
+def hold_back(connection: Connection[Any], kept: Sequence[Kept]) -> None:
+    """Put indexed files into quarantine."""
+    filing.forget(connection, [one.item.path.as_posix() for one in kept])
+    filing.put_all(connection, [], copies=[], quarantined=kept)
+
+
+def _holds(look: Looked, holders: dict[str, Holder], judge: Judge) -> bool:
+    holder = holders.get(judge.instance_of(look) or "")
+    return holder is not None and holder.path == name_of(look.path)
+
+
+def _tried(look: Looked) -> Tried | None:
+    """What is to be kept of a look at a content, which another look would only repeat."""
+    match look.verdict:
+        case Clearance(treatment=treatment, left=left):
+            reason = Reason.IDENTIFIER_LEFT if left else None
+            return Tried(look.fingerprint, look.content_digest, treatment, reason, left)
+        case Fault(reason=Reason.NOT_CLEARED):
+            return Tried(look.fingerprint, look.content_digest, reason=Reason.NOT_CLEARED)
+        case _:
+            return None
+
+
+def _kept(look: Looked, reason: Reason, detail: str = "") -> Kept:
+    where = Path(name_of(look.path))
+    return Kept(Quarantined(where, reason, detail), look.fingerprint, look.content_digest)

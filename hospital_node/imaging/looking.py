@@ -1,30 +1,33 @@
-"""Looking: the files of a scan, loaded, digested and read, several at a time and in order.
+"""Looking: the files of a pass, loaded, fingerprinted and asked about, several at a time, in order.
 
-The one rule: what is held of files at any time is bounded, whatever they claim to be; a file that
-stands as it stood is not read again. What the verdicts lead to is not known here.
+Each reader has two slots: while its child works on one, the other is filled, so that neither waits
+for the other. The one rule: what is held of files at any time is bounded, whatever they claim to
+be. What is asked about them, and what the answers lead to, is for the pass to say.
 """
 
-import stat
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import Protocol
 
-from hospital_node.imaging.answers import Answer, Answers
-from hospital_node.imaging.folder import name_of
-from hospital_node.imaging.index import Known
+from hospital_node.imaging.fingerprint import Fingerprints
+from hospital_node.imaging.loading import load, size_of
 from hospital_node.imaging.quarantine import Reason
-from hospital_node.imaging.reader import BoundedReader, Limits
-from hospital_node.imaging.reading import Facts, Fault
-from protocol.record import sha256_text
+from hospital_node.imaging.reader import BoundedReader, Limits, Request, Verdict, Wanted
+from hospital_node.imaging.reading import Fault
+from hospital_node.imaging.shared import USUAL_BYTES, Slot
 
-_AHEAD = 16
-"""Files asked for beyond the one that is waited for: enough that no reader is ever idle."""
+_TOGETHER = 16
+"""Small files that are asked about at a time: what an exchange costs is shared by so many."""
+
+_AHEAD = 3
+"""Batches for each reader beyond the one that is waited for: enough that none is ever idle."""
 
 
 class Same(Enum):
@@ -39,85 +42,207 @@ class Looked:
 
     path: Path
     """Below the folder."""
-    content_digest: str
+    verdict: Verdict | Same
+    fingerprint: str = ""
     """Empty where the file could not even be loaded."""
-    verdict: Facts | Fault | Same
+    content_digest: str = ""
+    """Where the pass needs one."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A file that lies in a slot."""
+
+    path: Path
+    content: memoryview
+    fingerprint: str
+    content_digest: str = ""
+
+
+class Pass(Protocol):
+    """What one pass over files asks about them."""
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the reader is asked."""
+
+    def known(self, path: Path, fingerprint: str) -> Fault | Same | None:
+        """The verdict on a file that need not be read; none where it must be."""
+
+    def meanwhile(self, loaded: Loaded) -> None:
+        """Work on a file's bytes while the reader does."""
+
+    def finish(self, loaded: Loaded, verdict: Verdict) -> None:
+        """Work on a file's bytes for which the verdict is needed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What was known before, and what labels and people say now."""
+class Desk:
+    """What files of one folder are looked at with, pass after pass."""
 
-    known: dict[str, Known]
-    answers: Answers
-    released: frozenset[str]
-    """Digests of contents that a person has let out of quarantine."""
+    folder: Path
+    fingerprints: Fingerprints
+    readers: tuple[BoundedReader, ...]
+    """Each is used by one pass at a time, and started by the first that needs it."""
+    slots: tuple[tuple[Slot, Slot], ...]
+    """Of each reader."""
+    file_bytes: int
+    """Larger files are not opened."""
 
-    def still_holds(self, path: Path, content_digest: str) -> bool:
-        """Whether looking at the file again could change nothing."""
-        before = self.known.get(name_of(path))
-        if before is None or before.content_digest != content_digest:
-            return False
-        if before.reason is not None:
-            return before.reason.is_final and content_digest not in self.released
-        now = self.answers.answer(
-            instance=before.instance, file=name_of(path), patient=before.pseudonym
+
+@contextmanager
+def open_desk(folder: Path, fingerprints: Fingerprints, limits: Limits) -> Iterator[Desk]:
+    """As many readers as the limits say, for as long as the block runs."""
+    with ExitStack() as stack:
+        readers = tuple(stack.enter_context(BoundedReader(limits)) for _ in range(limits.readers))
+        slots = tuple(
+            (stack.enter_context(Slot(USUAL_BYTES)), stack.enter_context(Slot(USUAL_BYTES)))
+            for _ in readers
         )
-        # Whatever it says of the partition: a patient keeps the first.
-        return isinstance(now, Answer) and now.labels == before.labels
+        yield Desk(folder, fingerprints, readers, slots, limits.file_bytes)
 
 
-def look_at_all(
-    folder: Path, paths: Iterable[Path], memory: Memory, *, limits: Limits
-) -> Iterator[Looked]:
-    """Every file in order, read by as many bounded readers as the limits say."""
-    with _readers(limits) as idle:
-        looking = _Looking(folder, memory, limits, idle, _Room(limits.file_bytes))
-        # One thread more than readers: it loads and digests while they decode.
-        executor = ThreadPoolExecutor(limits.readers + 1)
-        pending: deque[Future[Looked]] = deque()
-        try:
-            for path in paths:
-                pending.append(executor.submit(looking.look, path))
-                if len(pending) > _AHEAD:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            executor.shutdown(cancel_futures=True)
+def look_at_all(desk: Desk, paths: Iterable[Path], task: Pass) -> Generator[Looked, None, None]:
+    """Every file in order, by all readers of the desk."""
+    looking = _Looking(desk, task, _Room(desk.file_bytes))
+    todo: SimpleQueue[_Batch | None] = SimpleQueue()
+    pending: deque[_Batch] = deque()
+    with _lines(looking, todo):
+        for batch in _batches(desk, paths):
+            pending.append(batch)
+            todo.put(batch)
+            if len(pending) > _AHEAD * len(desk.readers):
+                yield from pending.popleft().looked.result()
+        while pending:
+            yield from pending.popleft().looked.result()
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Files that are asked about together."""
+
+    paths: list[Path]
+    size_bytes: int
+    looked: "Future[list[Looked]]" = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True)
 class _Looking:
     """What every file is looked at with."""
 
-    folder: Path
-    memory: Memory
-    limits: Limits
-    idle: "SimpleQueue[BoundedReader]"
+    desk: Desk
+    task: Pass
     room: "_Room"
 
-    def look(self, path: Path) -> Looked:
-        """What comes of one file."""
-        with self.room.hold(_size_of(self.folder / path, self.limits.file_bytes)):
-            content = _load(self.folder / path, self.limits.file_bytes)
-            if isinstance(content, Reason):
-                return Looked(path, "", Fault(reason=content))
-            digest = sha256_text(content)
-            if self.memory.still_holds(path, digest):
-                return Looked(path, digest, Same.SAME)
-            return Looked(path, digest, self._read(content))
+    def load(self, path: Path, place: memoryview) -> Loaded | Looked:
+        """A file brought into memory, or the verdict on one that need not or cannot be read."""
+        size = load(self.desk.folder / path, place, self.desk.file_bytes)
+        if isinstance(size, Reason):
+            return Looked(path, Fault(reason=size))
+        content = place[:size]
+        fingerprint = self.desk.fingerprints.of(content)
+        verdict = self.task.known(path, fingerprint)
+        if verdict is None:
+            return Loaded(path, content, fingerprint)
+        content.release()
+        return Looked(path, verdict, fingerprint)
 
-    def _read(self, content: bytes) -> Facts | Fault:
-        reader = self.idle.get()
+
+@dataclass(frozen=True, slots=True)
+class _Busy:
+    """A batch that the reader is at: verdicts, and files that wait for theirs."""
+
+    batch: _Batch
+    looks: list[Loaded | Looked]
+    request: Request
+    own: ExitStack
+    """What goes when the batch is done: room and a slot of its own, where it needed them."""
+
+
+class _Line:
+    """One reader with its two slots, served by one thread."""
+
+    def __init__(self, looking: _Looking, reader: BoundedReader, slots: list[Slot]) -> None:
+        self._looking = looking
+        self._reader = reader
+        self._free = slots
+        self._busy: _Busy | None = None
+        self._unfinished: list[_Batch] = []
+
+    def run(self, todo: "SimpleQueue[_Batch | None]") -> None:
+        """Serve batches until there is none in one's place."""
         try:
-            return reader.read(content)
-        finally:
-            self.idle.put(reader)
+            while (batch := self._take(todo)) is not None:
+                self._unfinished.append(batch)
+                self._serve(batch)
+            self._finish()
+        except Exception as fault:  # noqa: BLE001 - it belongs to whoever waits for the batches
+            for batch in self._unfinished:
+                batch.looked.set_exception(fault)
+
+    def _take(self, todo: "SimpleQueue[_Batch | None]") -> _Batch | None:
+        """The next batch; while none is there, the reader's answers are taken."""
+        try:
+            return todo.get_nowait()
+        except Empty:
+            self._finish()
+            return todo.get()
+
+    def _serve(self, batch: _Batch) -> None:
+        """Load a batch while the reader is at the one before, then set the reader to it."""
+        if batch.size_bytes > USUAL_BYTES:
+            self._finish()  # what waits for room must not hold any
+        busy = self._load(batch)
+        self._finish()
+        if busy.request.spans:
+            self._reader.ask(busy.request)
+        self._busy = busy
+        for look in busy.looks:
+            if isinstance(look, Loaded):
+                self._looking.task.meanwhile(look)
+
+    def _load(self, batch: _Batch) -> _Busy:
+        own = ExitStack()
+        if batch.size_bytes > USUAL_BYTES:
+            own.enter_context(self._looking.room.hold(batch.size_bytes))
+            slot = own.enter_context(Slot(batch.size_bytes))
+        else:
+            slot = self._free.pop()
+            own.callback(self._free.append, slot)
+        looks: list[Loaded | Looked] = []
+        spans: list[tuple[int, int]] = []
+        start = 0
+        for path in batch.paths:
+            with slot.view[start:] as place:
+                look = self._looking.load(path, place)
+            looks.append(look)
+            if isinstance(look, Loaded):
+                spans.append((start, len(look.content)))
+                start += len(look.content)
+        return _Busy(batch, looks, Request(self._looking.task.wanted, slot, tuple(spans)), own)
+
+    def _finish(self) -> None:
+        """Take the reader's answers about the batch that it is at, if it is at any."""
+        busy, self._busy = self._busy, None
+        if busy is None:
+            return
+        answers = self._reader.answers(busy.request)
+        looked = [
+            self._settle(look, next(answers)) if isinstance(look, Loaded) else look
+            for look in busy.looks
+        ]
+        busy.own.close()
+        self._unfinished.remove(busy.batch)
+        busy.batch.looked.set_result(looked)
+
+    def _settle(self, loaded: Loaded, verdict: Verdict) -> Looked:
+        self._looking.task.finish(loaded, verdict)
+        loaded.content.release()
+        return Looked(loaded.path, verdict, loaded.fingerprint, loaded.content_digest)
 
 
 class _Room:
-    """So many bytes of files may be held at a time; one file always fits."""
+    """So many bytes of large files may be held at a time; one file always fits."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self._free = self._capacity = capacity_bytes
@@ -139,44 +264,36 @@ class _Room:
 
 
 @contextmanager
-def _readers(limits: Limits) -> Iterator["SimpleQueue[BoundedReader]"]:
-    with ExitStack() as stack:
-        idle: SimpleQueue[BoundedReader] = SimpleQueue()
-        for _ in range(limits.readers):
-            idle.put(stack.enter_context(BoundedReader(limits)))
-        yield idle
-
-
-def _size_of(path: Path, limit_bytes: int) -> int:
-    """How much room a file needs; none where it will not be loaded."""
+def _lines(looking: _Looking, todo: "SimpleQueue[_Batch | None]") -> Iterator[None]:
+    """Lines that serve `todo` while the block runs, each in a thread of its own."""
+    threads = []
+    for reader, slots in zip(looking.desk.readers, looking.desk.slots, strict=True):
+        line = _Line(looking, reader, list(slots))
+        threads.append(threading.Thread(target=line.run, args=(todo,), daemon=True))
+    for thread in threads:
+        thread.start()
     try:
-        size = path.stat().st_size
-    except (OSError, ValueError):
-        return 0
-    return size if size <= limit_bytes else 0
+        yield
+    finally:
+        with suppress(Empty):  # what nobody waits for any more
+            while True:
+                todo.get_nowait()
+        for _ in threads:
+            todo.put(None)
+        for thread in threads:
+            thread.join()
 
 
-def _load(path: Path, limit_bytes: int) -> bytes | Reason:
-    """The file's bytes, or why they cannot be had. Never waits on a pipe or a device."""
-    try:
-        str(path).encode()
-        return _load_regular(path, limit_bytes)
-    except UnicodeEncodeError:
-        return Reason.BAD_NAME
-    except FileNotFoundError:
-        return Reason.NOT_A_FILE
-    except OSError:
-        return Reason.NO_ACCESS
-
-
-def _load_regular(path: Path, limit_bytes: int) -> bytes | Reason:
-    before = path.stat()
-    if not stat.S_ISREG(before.st_mode):
-        return Reason.NOT_A_FILE
-    if before.st_size > limit_bytes:
-        return Reason.FILE_TOO_LARGE
-    with path.open("rb", buffering=0) as file:
-        content = file.read(limit_bytes + 1)
-    after = path.stat()
-    unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-    return content if unchanged and len(content) == before.st_size else Reason.FILE_CHANGED
+def _batches(desk: Desk, paths: Iterable[Path]) -> Iterator[_Batch]:
+    """The files in order, small ones together."""
+    batch = _Batch([], 0)
+    for path in paths:
+        size_bytes = size_of(desk.folder / path, desk.file_bytes)
+        is_full = len(batch.paths) == _TOGETHER or batch.size_bytes + size_bytes > USUAL_BYTES
+        if batch.paths and is_full:
+            yield batch
+            batch = _Batch([], 0)
+        batch.paths.append(path)
+        batch.size_bytes += size_bytes
+    if batch.paths:
+        yield batch

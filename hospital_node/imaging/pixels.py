@@ -38,16 +38,16 @@ def decode_frame(instance: Dataset, number: int = 0) -> Stored:
 
 
 def iter_frames(instance: Dataset) -> Iterator[Stored]:
-    """The stored values of each frame in turn; colour as red, green and blue.
+    """The stored values of each frame in turn; colour as red, green and blue. Not to be changed.
 
     Raises:
         Exception: whatever a codec raises on pixels that are not what the header says.
     """
     install_decoders()
     if instance.get("NumberOfFrames") in {None, 1}:
-        yield np.asarray(pixel_array(instance))
+        yield np.asarray(pixel_array(instance, view_only=True))
         return
-    yield from iter_pixels(instance)
+    yield from iter_pixels(instance, view_only=True)
 
 
 def picture_of(instance: Dataset) -> Picture:

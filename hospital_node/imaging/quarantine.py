@@ -78,11 +78,11 @@ EXPLANATIONS: dict[Reason, str] = {
     "an ultrasound or the like and does not say NO",
     Reason.NOT_CLEARED: "its header cannot be de-identified",
     Reason.IDENTIFIER_LEFT: "de-identified, it would still say who its patient is",
-    Reason.NO_LABEL: "no labels row is about it",
-    Reason.LABEL_CONFLICT: "labels rows about it contradict each other",
-    Reason.PATIENT_CONFLICT: "its labels row names another patient than the file does",
+    Reason.NO_LABEL: "no labels row and no report is about it",
+    Reason.LABEL_CONFLICT: "labels rows or reports about it contradict each other",
+    Reason.PATIENT_CONFLICT: "its labels row or report names another patient than the file does",
     Reason.SPLIT_CONFLICT: "its patient is in more than one split of the labels file",
-    Reason.DUPLICATE: "another file of the folder is the same instance",
+    Reason.DUPLICATE: "another file of the folder calls itself the same instance, and differs",
 }
 """What each reason means, and where it helps, what to do."""
 

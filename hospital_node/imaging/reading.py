@@ -2,12 +2,12 @@
 
 Runs inside the bounded reader (`hospital_node.imaging.reader`), since a hostile file can make any
 parser slow, large or dead. The one rule kept here: a file is believed only after its pixels have
-been decoded and are what the header declares. Labels, keys and the index are not known here.
+been decoded and are what the header declares. Labels, keys and the index are not known here, nor
+what a de-identified copy would hold (`hospital_node.imaging.clearing`).
 """
 
 import re
-from io import BytesIO
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -17,14 +17,11 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from hospital_node.imaging.deidentify import Annotation, annotation_of
-from hospital_node.imaging.deidentify.clear import Cleared, clear, search_frame
-from hospital_node.imaging.deidentify.policy import Treatment
-from hospital_node.imaging.deidentify.profile import profile_of
-from hospital_node.imaging.deidentify.rescan import Left
 from hospital_node.imaging.frames import MAX_FRAMES, header_of
 from hospital_node.imaging.pixels import Stored, iter_frames, show
 from hospital_node.imaging.quarantine import Reason
 from hospital_node.imaging.series import SeriesFault, arrange_frames
+from hospital_node.imaging.shared import Content, file_of
 from hospital_node.imaging.syntaxes import is_read
 from hospital_node.imaging.traits import Traits, read_traits
 from protocol.record import Record
@@ -46,10 +43,6 @@ _PLACE = ("position_mm", "orientation", "spacing_mm")
 
 _MODALITY = re.compile("[A-Z0-9_]{1,16}")
 """PS3.5 §6.2: a code string."""
-
-_KEPT_NOWHERE = bytes(32)
-"""Hides nothing and need not: what it keys is searched and thrown away, in a process that must not
-hold the hospital's key."""
 
 _BITS_ALLOCATED = (1, 8, 16, 32)
 """Bits of one sample as it is stored; floating-point images are not read."""
@@ -95,10 +88,6 @@ class Facts(Record):
     frames: Annotated[int, Field(ge=1, le=MAX_FRAMES)]
     bits: Annotated[int, Field(ge=1, le=32)]
     traits: Traits
-    treatment: Treatment = Treatment()
-    """What de-identifying it does."""
-    left: Annotated[str, Field(pattern=r"^[a-z ]{0,60}$")] = ""
-    """What de-identifying it would leave, in our own words; empty where nothing."""
 
 
 class Fault(Record):
@@ -117,22 +106,18 @@ class _Unusable(Exception):  # noqa: N818 - an outcome on its way up, never seen
         self.fault = Fault(reason=reason, detail=detail)
 
 
-def inspect_file(content: bytes) -> Facts | Fault:
-    """The facts of a DICOM file's bytes, or the first fault found in them. Raises nothing.
-
-    A sound file has been de-identified and the copy searched; the copy is not kept.
-    """
+def inspect_file(content: Content) -> Facts | Fault:
+    """The facts of a DICOM file's bytes, or the first fault found in them. Raises nothing."""
     stage = Reason.BAD_HEADER
     try:
-        instance = dcmread(BytesIO(content))
+        with file_of(content) as file:
+            instance = dcmread(file)
         _check_identity(instance)
         _check_geometry(instance)
         facts = _facts(instance)
         _check_coding(instance)
-        stage = Reason.NOT_CLEARED
-        cleared = clear(instance, key=_KEPT_NOWHERE, profile=profile_of())
         stage = Reason.UNDECODABLE
-        left = _check_frames(instance, cleared)
+        _check_frames(instance)
     except _Unusable as outcome:
         return outcome.fault
     except InvalidDicomError:
@@ -141,14 +126,7 @@ def inspect_file(content: bytes) -> Facts | Fault:
         return Fault(reason=Reason.TOO_MUCH_MEMORY)
     except Exception:  # noqa: BLE001 - outermost edge: whatever a parser or codec raises is the file's
         return Fault(reason=stage)
-    return facts.model_copy(update=_told(cleared, left))
-
-
-def _told(cleared: Cleared | Left, left: Left | None) -> dict[str, Any]:
-    """What facts say of the de-identification."""
-    if isinstance(cleared, Left):
-        return {"left": str(cleared)}
-    return {"treatment": cleared.treatment, "left": "" if left is None else str(left)}
+    return facts
 
 
 def _check_identity(instance: Dataset) -> None:
@@ -207,45 +185,39 @@ def _check_coding(instance: Dataset) -> None:
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{found} bytes for {expected}")
 
 
-def _check_frames(instance: Dataset, cleared: Cleared | Left) -> Left | None:
-    """Pass when every frame decodes to what the header declares and can be shown.
-
-    Returns:
-        What the bytes of a frame spell of the patient, where the header was cleared.
-    """
-    decoded, left = 0, None
+def _check_frames(instance: Dataset) -> None:
+    """Pass when every frame decodes to what the header declares and can be shown."""
+    decoded = 0
     for stored in iter_frames(instance):
-        _check_decoded(instance, stored)
-        _check_shown(header_of(instance, decoded), stored)
-        if isinstance(cleared, Cleared) and left is None:
-            left = search_frame(stored, cleared)
+        ends = int(stored.min()), int(stored.max())
+        _check_decoded(instance, stored, ends)
+        _check_shown(header_of(instance, decoded), stored, ends)
         decoded += 1
     if decoded != _frames(instance):
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{decoded} frames decoded")
-    return left
 
 
-def _check_shown(header: Dataset, stored: Stored) -> None:
+def _check_shown(header: Dataset, stored: Stored, ends: tuple[int, int]) -> None:
     try:
-        show(header, _sample(stored))
+        show(header, _sample(stored, ends))
     except MemoryError:
         raise
     except Exception as cause:  # whatever a hostile table or window raises is the file's
         raise _Unusable(Reason.BAD_DISPLAY) from cause
 
 
-def _check_decoded(instance: Dataset, stored: Stored) -> None:
-    """Pass when the decoded array has the size and the bits that the header declares."""
+def _check_decoded(instance: Dataset, stored: Stored, ends: tuple[int, int]) -> None:
+    """Pass when the decoded array, with its least and greatest value, is what the header says."""
     rows, columns = stored.shape[:2]
     if (rows, columns) != (instance.Rows, instance.Columns) or stored.ndim > 3:
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{rows} x {columns} px decoded")
     signed = instance.PixelRepresentation == 1
     limit = 2 ** (instance.BitsStored - int(signed))
-    if int(stored.max()) >= limit or int(stored.min()) < (-limit if signed else 0):
+    if ends[1] >= limit or ends[0] < (-limit if signed else 0):
         raise _Unusable(Reason.PIXELS_DISAGREE, f"more than {instance.BitsStored} bits used")
 
 
-def _sample(stored: Stored) -> Stored:
+def _sample(stored: Stored, ends: tuple[int, int]) -> Stored:
     """A few of a frame's values with the least and the greatest, as a picture of one row.
 
     A value is shown by itself alone, so what cannot be shown fails here as it would whole.
@@ -253,7 +225,7 @@ def _sample(stored: Stored) -> Stored:
     if stored.ndim == 3:
         return stored[:1, :_SAMPLED]
     few = stored[::_SAMPLED, ::_SAMPLED].ravel()
-    return np.concatenate((few, [stored.min(), stored.max()])).astype(stored.dtype)[None]
+    return np.concatenate((few, ends)).astype(stored.dtype)[None]
 
 
 def _facts(instance: Dataset) -> Facts:

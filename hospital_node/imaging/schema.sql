@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS imaging_instance (
     study text NOT NULL CHECK (study ~ '^sha256:[0-9a-f]{64}$'),
     series text NOT NULL CHECK (series ~ '^sha256:[0-9a-f]{64}$'),
     path text NOT NULL UNIQUE,
-    content_digest text NOT NULL CHECK (content_digest ~ '^sha256:[0-9a-f]{64}$'),
+    fingerprint text NOT NULL CHECK (fingerprint ~ '^mac:[0-9a-f]{64}$'),
     modality text NOT NULL,
     body_part text NOT NULL,
     view_position text NOT NULL,
@@ -42,11 +42,14 @@ CREATE TABLE IF NOT EXISTS imaging_instance (
     indexed_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE imaging_instance IS
-    'One row an image that decodes, has a patient and a label. Written by scans and by the doors.';
+    'One row an image that decodes, has a patient and a label. Written by the first pass of scans and '
+    'of the doors. Nothing uses it until it is in imaging_fit.';
 COMMENT ON COLUMN imaging_instance.instance IS 'Keyed digest of the SOPInstanceUID.';
 COMMENT ON COLUMN imaging_instance.study IS 'Keyed digest of the StudyInstanceUID.';
 COMMENT ON COLUMN imaging_instance.series IS 'Keyed digest of the SeriesInstanceUID.';
 COMMENT ON COLUMN imaging_instance.path IS 'Below the folder; may identify the patient.';
+COMMENT ON COLUMN imaging_instance.fingerprint IS
+    'Stands for the file''s bytes, under the hospital''s key; here and nowhere else.';
 COMMENT ON COLUMN imaging_instance.body_part IS 'BodyPartExamined; empty where the file is silent.';
 COMMENT ON COLUMN imaging_instance.view_position IS 'ViewPosition; empty where the file is silent.';
 COMMENT ON COLUMN imaging_instance.studied IS
@@ -62,6 +65,38 @@ COMMENT ON COLUMN imaging_instance.orientation IS
 CREATE INDEX IF NOT EXISTS imaging_instance_by_patient ON imaging_instance (pseudonym);
 CREATE INDEX IF NOT EXISTS imaging_instance_by_series ON imaging_instance (series);
 CREATE INDEX IF NOT EXISTS imaging_instance_by_study ON imaging_instance (study);
+CREATE INDEX IF NOT EXISTS imaging_instance_by_content ON imaging_instance (fingerprint);
+
+CREATE TABLE IF NOT EXISTS imaging_copy (
+    path text PRIMARY KEY,
+    fingerprint text NOT NULL CHECK (fingerprint ~ '^mac:[0-9a-f]{64}$'),
+    instance text NOT NULL CHECK (instance ~ '^sha256:[0-9a-f]{64}$')
+);
+COMMENT ON TABLE imaging_copy IS
+    'One row a file that holds the bytes of an indexed image once more, as when a PACS sends it '
+    'again. Written by scans; used when the other file goes.';
+COMMENT ON COLUMN imaging_copy.path IS 'Below the folder; may identify the patient.';
+
+CREATE TABLE IF NOT EXISTS imaging_clearance (
+    fingerprint text NOT NULL CHECK (fingerprint ~ '^mac:[0-9a-f]{64}$'),
+    profile text NOT NULL CHECK (profile ~ '^sha256:[0-9a-f]{64}$'),
+    content_digest text NOT NULL CHECK (content_digest ~ '^sha256:[0-9a-f]{64}$'),
+    reason text NOT NULL CHECK (reason IN ('', 'identifier-left', 'not-cleared')),
+    detail text NOT NULL,
+    counts jsonb NOT NULL CHECK (jsonb_typeof(counts) = 'object'),
+    cleared_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (fingerprint, profile)
+);
+COMMENT ON TABLE imaging_clearance IS
+    'One row a content that was de-identified under a profile, for trial: how many attributes that '
+    'keeps, removes, replaces, and whether anything would be left of the patient. Written once, by '
+    'the second pass of scans, and kept when the file goes.';
+COMMENT ON COLUMN imaging_clearance.profile IS 'Digest of the rules; other rules, another row.';
+COMMENT ON COLUMN imaging_clearance.content_digest IS 'What ballots and releases bind.';
+COMMENT ON COLUMN imaging_clearance.reason IS
+    'Empty where the content is cleared; else why it waits in quarantine.';
+
+CREATE INDEX IF NOT EXISTS imaging_clearance_by_digest ON imaging_clearance (content_digest);
 
 CREATE TABLE IF NOT EXISTS imaging_consent (
     pseudonym text PRIMARY KEY CHECK (pseudonym ~ '^[0-9a-f]{64}$'),
@@ -92,26 +127,29 @@ CREATE OR REPLACE TRIGGER imaging_withdrawal_append_only
 
 CREATE TABLE IF NOT EXISTS imaging_quarantine (
     path text PRIMARY KEY,
+    fingerprint text NOT NULL,
     content_digest text NOT NULL,
     reason text NOT NULL,
     detail text NOT NULL,
     quarantined_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE imaging_quarantine IS
-    'One row a file that is not used, and why. Written by scans. An empty digest means that the '
-    'file could not even be read.';
+    'One row a file that is not used, and why. Written by scans. An empty fingerprint means that '
+    'the file could not even be read; a digest is there where a person may let it out.';
 COMMENT ON COLUMN imaging_quarantine.path IS 'Below the folder; may identify the patient.';
 
 CREATE TABLE IF NOT EXISTS imaging_release (
-    content_digest text PRIMARY KEY CHECK (content_digest ~ '^sha256:[0-9a-f]{64}$'),
+    content_digest text NOT NULL CHECK (content_digest ~ '^sha256:[0-9a-f]{64}$'),
     reason text NOT NULL,
     because text NOT NULL CHECK (because <> ''),
     released_by text NOT NULL,
-    released_us bigint NOT NULL
+    released_us bigint NOT NULL,
+    PRIMARY KEY (content_digest, reason)
 );
 COMMENT ON TABLE imaging_release IS
-    'One row a file that a person has looked at and let out of quarantine, with the reason it lay '
-    'there for. It holds for those very bytes. Written when they say so; read by the next scan.';
+    'One row a file that a person has looked at and let out of quarantine. It holds for those very '
+    'bytes and for the reason that they lay there for, and for no other. Written when they say so; '
+    'read by the next scan.';
 COMMENT ON COLUMN imaging_release.because IS 'What the person saw; for this hospital''s eyes.';
 COMMENT ON COLUMN imaging_release.released_by IS 'The person''s pseudonymous key id.';
 
@@ -125,11 +163,20 @@ CREATE TABLE IF NOT EXISTS imaging_receipt (
 COMMENT ON TABLE imaging_receipt IS
     'One row a study that was de-identified under a policy: the canonical bytes of the receipt.';
 
-CREATE TABLE IF NOT EXISTS imaging_treatment (
-    instance text PRIMARY KEY REFERENCES imaging_instance ON DELETE CASCADE,
-    profile text NOT NULL CHECK (profile ~ '^sha256:[0-9a-f]{64}$'),
-    counts jsonb NOT NULL CHECK (jsonb_typeof(counts) = 'object')
-);
-COMMENT ON TABLE imaging_treatment IS
-    'One row an indexed image: how many attributes de-identification keeps, removes, replaces. '
-    'Written by scans with the image; the receipt of a study is the sum over its images.';
+CREATE OR REPLACE VIEW imaging_fit AS
+    SELECT
+        instance,
+        profile,
+        content_digest,
+        counts,
+        EXISTS (
+            SELECT FROM imaging_release WHERE content_digest = clearance.content_digest
+        ) AS is_released
+    FROM imaging_instance JOIN imaging_clearance AS clearance USING (fingerprint)
+    WHERE clearance.reason = '' OR EXISTS (
+        SELECT FROM imaging_release
+        WHERE content_digest = clearance.content_digest AND reason = clearance.reason
+    );
+COMMENT ON VIEW imaging_fit IS
+    'The indexed images that may be used under a profile: their content is cleared, or a person has '
+    'let it out. Whatever selects, counts or commits to images reads them here.';

@@ -35,6 +35,7 @@ from protocol.plan import Cohort, Preprocessing
 
 PATHS = {
     ("imaging_folder", "folder"),
+    ("imaging_copy", "path"),
     ("imaging_instance", "path"),
     ("imaging_quarantine", "path"),
 }

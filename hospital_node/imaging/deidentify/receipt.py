@@ -4,15 +4,14 @@ The one rule kept here: a receipt is the sum of what stands beside the images in
 can be made again and compared. It holds counts and keyed digests, and no value of any attribute.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from psycopg import Connection
-from psycopg.types.json import Jsonb
 from pydantic import Field
 
 from hospital_node.imaging.deidentify.policy import Treatment
-from hospital_node.imaging.deidentify.profile import NAME
+from hospital_node.imaging.deidentify.profile import NAME, profile_of
 from protocol.record import Digest, Record, canonical_bytes, sha256_text
 
 Count = Annotated[int, Field(ge=0)]
@@ -35,23 +34,11 @@ class Receipt(Record):
     """Images that a person let out of quarantine."""
 
 
-def put_treatments(
-    connection: Connection[Any], treated: Iterable[tuple[str, Treatment]], *, profile: str
-) -> None:
-    """Keep what was done to images that have just been indexed, by keyed digest of the instance."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            """
-            INSERT INTO imaging_treatment (instance, profile, counts) VALUES (%s, %s, %s)
-            ON CONFLICT (instance) DO UPDATE
-            SET profile = EXCLUDED.profile, counts = EXCLUDED.counts
-            """,
-            [(instance, profile, Jsonb(counts.to_json())) for instance, counts in treated],
-        )
-
-
 def write_receipts(connection: Connection[Any], *, made_us: int) -> tuple[Receipt, ...]:
-    """Bring the receipts of all studies up to date; those that are new or say something new."""
+    """Bring the receipts of all studies up to date; those that are new or say something new.
+
+    Receipts under rules of the past stay as they were when those were left.
+    """
     rows = connection.execute("SELECT study, policy, receipt FROM imaging_receipt").fetchall()
     kept = {(study, policy): bytes(receipt) for study, policy, receipt in rows}
     new = [
@@ -95,13 +82,13 @@ def _receipts(connection: Connection[Any]) -> Iterator[Receipt]:
             profile,
             array_agg(instance ORDER BY instance),
             jsonb_build_object({sums}),
-            count(imaging_release.content_digest)
-        FROM imaging_treatment
-        JOIN imaging_instance USING (instance)
-        LEFT JOIN imaging_release USING (content_digest)
+            count(*) FILTER (WHERE is_released)
+        FROM imaging_fit JOIN imaging_instance USING (instance)
+        WHERE profile = %s
         GROUP BY study, profile
-        ORDER BY study, profile
-        """.encode()  # noqa: S608 - names of our own record's fields
+        ORDER BY study
+        """.encode(),  # noqa: S608 - names of our own record's fields
+        (profile_of().digest,),
     )
     for study, profile, instances, counts, released in rows:
         yield Receipt(

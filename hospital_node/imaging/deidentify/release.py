@@ -1,8 +1,8 @@
 """Release: files that wait in quarantine for a person's eyes, and what the person says of them.
 
-The one rule kept here: a release holds for the very bytes that were looked at, and is given with a
-reason out of a fixed list. It is believed: no program looks again. Only what a picture can settle
-may be released; a file that cannot be read has to be mended.
+The one rule kept here: a release holds for the very bytes that were looked at and for the reason
+they lay there for, and is given with a reason out of a fixed list. It is believed: no program looks
+again. Only what a picture can settle may be released; a file that cannot be read has to be mended.
 """
 
 from dataclasses import dataclass
@@ -60,9 +60,9 @@ def list_held(connection: Connection[Any]) -> tuple[Held, ...]:
     """The files that wait for a person, by path; released ones wait no more."""
     rows = connection.execute(
         """
-        SELECT path, content_digest, imaging_quarantine.reason, detail
-        FROM imaging_quarantine LEFT JOIN imaging_release USING (content_digest)
-        WHERE imaging_quarantine.reason = ANY(%s) AND imaging_release.content_digest IS NULL
+        SELECT path, content_digest, reason, detail
+        FROM imaging_quarantine LEFT JOIN imaging_release USING (content_digest, reason)
+        WHERE reason = ANY(%s) AND because IS NULL
         ORDER BY path
         """,
         ([str(reason) for reason in RELEASABLE],),
@@ -103,7 +103,7 @@ def put_release(
         """
         INSERT INTO imaging_release (content_digest, reason, because, released_by, released_us)
         VALUES (%s, %s, %s, %s, %s)
-        ON CONFLICT (content_digest) DO NOTHING
+        ON CONFLICT (content_digest, reason) DO NOTHING
         """,
         (held.content_digest, held.reason, because, by, released_us),
     )

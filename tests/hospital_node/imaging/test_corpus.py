@@ -55,7 +55,7 @@ RIGHT = {
     "TC0341": Reason.PIXELS_DISAGREE,
     "TC0329": Reason.BAD_GEOMETRY,
     "TC0231": Reason.NOT_CLEARED,
-    "TC0361": Reason.NOT_CLEARED,
+    "TC0361": Reason.DUPLICATE,  # it calls itself what another file is, and differs
     "TC0279": Reason.NOT_CLEARED,
     "image_dfl": Reason.NO_PATIENT,
     "image1.dcm": Reason.NO_MODALITY,

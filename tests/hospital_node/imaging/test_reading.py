@@ -1,14 +1,11 @@
 import os
-import struct
 import time
-import zlib
 from io import BytesIO
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     JPEG2000,
@@ -23,7 +20,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
-from synthetic import stored_chest
+from synthetic import deflate_bomb, stored_chest
 
 from hospital_node.imaging.quarantine import EXPLANATIONS, Reason
 from hospital_node.imaging.reader import BoundedReader, Limits
@@ -160,19 +157,6 @@ def test_the_bounded_reader_agrees_with_reading_in_place():
         assert [reader.read(content) for content in contents] == [
             inspect_file(content) for content in contents
         ]
-
-
-def deflate_bomb(size_mb: int) -> bytes:
-    """A small file that unfolds to `size_mb` megabytes of zeros."""
-    head = BytesIO()
-    meta = stored_chest().file_meta
-    meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    head.write(bytes(128) + b"DICM")
-    write_file_meta_info(head, meta)
-    deflate = zlib.compressobj(1, zlib.DEFLATED, -15)
-    body = deflate.compress(struct.pack("<HH2sHI", 9, 0x1001, b"OB", 0, size_mb << 20))
-    body += b"".join(deflate.compress(bytes(1 << 20)) for _ in range(size_mb))
-    return head.getvalue() + body + deflate.flush()
 
 
 def test_a_bomb_costs_the_file_and_not_the_scan():

@@ -154,7 +154,7 @@ def test_the_manifest_binds_the_slices_of_volumes(connection, hospital):
     volumes = select(connection, CT, salt=SALT, kind=Kind.VOLUMES)
     assert pictures.manifest != volumes.manifest
     assert select(connection, CT, salt=SALT, kind=Kind.VOLUMES).manifest == volumes.manifest
-    connection.execute("UPDATE imaging_instance SET content_digest = %s", ("sha256:" + "0" * 64,))
+    connection.execute("UPDATE imaging_clearance SET content_digest = %s", ("sha256:" + "0" * 64,))
     assert select(connection, CT, salt=SALT, kind=Kind.VOLUMES).manifest != volumes.manifest
 
 
