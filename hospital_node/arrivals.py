@@ -20,9 +20,10 @@ from hospital_node.imaging import index
 from hospital_node.imaging.doors.silence import place_of
 from hospital_node.imaging.doors.watch import FolderWatch
 from hospital_node.imaging.folder import silent
-from hospital_node.imaging.ingest import Source, ingest_files
+from hospital_node.imaging.ingest import ingest_files
 from hospital_node.imaging.quarantine import Quarantined
 from hospital_node.intake import note_receipts, take_in
+from hospital_node.labelling import images_of, prepare_source
 from hospital_node.local_events import Ingest, Tally, images_ingested
 from hospital_node.local_log import open_local_outbox
 from hospital_node.settings import NodeSettings
@@ -45,9 +46,13 @@ class Arrivals:
     settings: NodeSettings
     watch: FolderWatch
     every_s: float
-    """How often the folder is looked at."""
+    """How often the folders are looked at."""
+    reports: FolderWatch | None = None
+    """Watches the folder of reports, where there is one."""
     _waiting: deque[Path] = field(default_factory=deque)
     _looked_s: float = float("-inf")
+    _has_news: bool = False
+    """Whether reports have come that images taken in before may have their labels from."""
 
     def bring(self, path: Path) -> None:
         """A complete file is in the inbox."""
@@ -58,7 +63,7 @@ class Arrivals:
         is_whole = False
         while not stop.is_set():
             try:
-                if not is_whole or self.watch.is_outdated:
+                if not is_whole or self.watch.is_outdated or (self._has_news and not self._waiting):
                     self._take_in_all()
                     is_whole = True
                 pause_s = 0.0 if self.work() else _POLL_S
@@ -80,39 +85,48 @@ class Arrivals:
         now_s = time.monotonic()
         if not batch and now_s - self._looked_s >= self.every_s:
             found = self.watch.complete(now_s)
+            self._has_news |= bool(self.reports and self.reports.complete(now_s))
             self._waiting.extend(self.settings.images.folder / path for path in found)
             self._looked_s = now_s
             return len(found)
         if batch:
-            _take_in_files(self.settings, batch)
+            self._has_news |= _take_in_files(self.settings, batch)
             for _ in batch:
                 self._waiting.popleft()
         return len(batch)
 
     def _take_in_all(self) -> None:
         self.watch.adopt()
+        if self.reports:
+            self.reports.adopt()
+        self._has_news = False
         if self.watch.is_empty:
             return
         found = take_in(self.settings, silent)
         _log.info("folder scanned", indexed=found["indexed"], read=found["read"])
 
 
-def _take_in_files(settings: NodeSettings, paths: Iterable[Path]) -> None:
-    """Take in some files of the folder, and say so in the local log."""
+def _take_in_files(settings: NodeSettings, paths: Iterable[Path]) -> bool:
+    """Take in some files of the folder, and say so in the local log.
+
+    Returns:
+        Whether there were reports among them, which may be about images taken in before.
+    """
     folder = settings.images.folder
     names = tuple(path.relative_to(folder) for path in paths)
-    source = Source(
-        folder, settings.images.labels, settings.images.label_columns, settings.images.consent
-    )
     local = open_local_outbox(read_identity(settings).signer)
     key = read_pseudonym_key(settings.keys.pseudonym)
     with psycopg.connect(settings.database.dsn, autocommit=True) as connection:
-        kept_back = ingest_files(connection, source, names, key=key)
+        prepared = prepare_source(connection, settings, key=key, among=names)
+        names = images_of(prepared.source, names)
+        kept_back = ingest_files(connection, prepared.source, names, key=key)
         with connection.transaction():
             done = _told(index.count_instances(connection), len(names), kept_back)
             local.append(connection, images_ingested(done, _receiver_of(settings)))
             note_receipts(connection, local)
-    _log.info("taken in", files=len(names), quarantined=len(kept_back))
+    changed = prepared.reports_changed
+    _log.info("taken in", files=len(names), quarantined=len(kept_back), reports=changed)
+    return changed > 0
 
 
 def _told(indexed: int, read: int, kept_back: Iterable[Quarantined]) -> Ingest:

@@ -6,7 +6,7 @@ says them and gives the exit code.
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,6 +56,7 @@ def ingest(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
         print(json.dumps(report, indent=2))
         return
     stdout.print(f"{report['indexed']} images indexed, {len(report['quarantined'])} in quarantine")
+    _show_reports(report["reports"])
     if report["not_moved"]:
         stdout.print(
             f"{report['not_moved']} patients stay in the partition they were first put in, though "
@@ -93,6 +94,16 @@ def scan(
         f"{report['indexed']} indexed, {report['quarantined']} in quarantine; "
         f"{report['read']} read, {report['unchanged']} as they were, {report['gone']} gone"
     )
+    _show_reports(report["reports"])
+
+
+def _show_reports(reports: dict[str, Any]) -> None:
+    """What became of reports (DICOM SR), where there are any."""
+    if reports["refused"]:
+        columns = ("file", "reason", "explanation")
+        stdout.print(table("Reports that give no label", reports["refused"], columns))
+    if reports["taken"]:
+        stdout.print(f"{reports['taken']} reports give labels")
 
 
 @app.command()

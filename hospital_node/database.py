@@ -12,6 +12,7 @@ from psycopg_pool import ConnectionPool
 import hospital_node.imaging.index as images
 from audit import schema
 from hospital_node.errors import ConfigurationError
+from hospital_node.imaging import reports
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -30,6 +31,7 @@ def prepare(dsn: str) -> None:
             for part in (schema.Part.LOG, schema.Part.OUTBOX, schema.Part.WITNESS):
                 schema.install(connection, part)
             images.prepare(connection)
+            reports.prepare(connection)
             for name in _SCHEMAS:
                 connection.execute(files("hospital_node").joinpath(name).read_bytes())
     except psycopg.OperationalError as cause:

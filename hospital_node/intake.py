@@ -17,8 +17,10 @@ from hospital_node.imaging import index
 from hospital_node.imaging.deidentify.receipt import write_receipts
 from hospital_node.imaging.errors import FolderError
 from hospital_node.imaging.folder import Progress, name_of
-from hospital_node.imaging.ingest import IngestReport, Source, ingest_folder
+from hospital_node.imaging.ingest import IngestReport, ingest_folder
 from hospital_node.imaging.quarantine import Quarantined, Reason
+from hospital_node.imaging.reports import ReportFile, list_reports
+from hospital_node.labelling import prepare_source
 from hospital_node.local_events import (
     Ingest,
     QuarantineRelease,
@@ -45,13 +47,10 @@ def take_in(settings: NodeSettings, progress: Progress, *, part: Path = Path()) 
     """
     local = open_local_outbox(read_identity(settings).signer)
     prepare(settings.database.dsn)
+    key = read_pseudonym_key(settings.keys.pseudonym)
     with psycopg.connect(settings.database.dsn, autocommit=True) as connection:
-        report = ingest_folder(
-            connection,
-            source_of(settings, part),
-            key=read_pseudonym_key(settings.keys.pseudonym),
-            progress=progress,
-        )
+        source = prepare_source(connection, settings, key=key, part=part).source
+        report = ingest_folder(connection, source, key=key, progress=progress)
         with connection.transaction():
             actor = operator_of(settings, "ingest")
             local.append(connection, images_ingested(_ingested(report), actor))
@@ -59,12 +58,17 @@ def take_in(settings: NodeSettings, progress: Progress, *, part: Path = Path()) 
                 release = QuarantineRelease(released=_tallies(report.released))
                 local.append(connection, quarantine_released(release, actor))
             note_receipts(connection, local)
+        reports = list_reports(connection)
     return {
         "indexed": report.indexed,
         "read": report.read,
         "unchanged": report.unchanged,
         "gone": report.gone,
         "not_moved": report.not_moved,
+        "reports": {
+            "taken": sum(one.fault is None for one in reports),
+            "refused": [_refused(one) for one in reports if one.fault is not None],
+        },
         "copies": report.copies,
         "quarantined": [_view(item) for item in report.quarantined],
     }
@@ -98,6 +102,7 @@ def scan(settings: NodeSettings, folder: Path | None, progress: Progress) -> dic
         "read": done["read"],
         "unchanged": done["unchanged"],
         "gone": done["gone"],
+        "reports": done["reports"],
         "files": sorted(
             [{"file": file, "state": "indexed"} for file in indexed]
             + [{"file": file, "state": "copy"} for file in copies]
@@ -116,12 +121,6 @@ def note_receipts(connection: psycopg.Connection[Any], local: Outbox) -> None:
     """
     for receipt in write_receipts(connection, made_us=now_us()):
         local.append(connection, study_deidentified(receipt))
-
-
-def source_of(settings: NodeSettings, part: Path = Path()) -> Source:
-    """What to scan by the settings, or a part of it."""
-    images = settings.images
-    return Source(images.folder, images.labels, images.label_columns, images.consent, below=part)
 
 
 def _part_of(images: Path, folder: Path | None) -> Path:
@@ -151,6 +150,10 @@ def _view(item: Quarantined) -> dict[str, str]:
         "reason": str(item.reason),
         "explanation": item.explanation,
     }
+
+
+def _refused(item: ReportFile) -> dict[str, str]:
+    return {"file": item.path, "reason": str(item.fault), "explanation": item.explanation}
 
 
 def _ingested(report: IngestReport) -> Ingest:

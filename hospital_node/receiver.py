@@ -91,9 +91,9 @@ def open_doors(settings: NodeSettings) -> Iterator[Doors]:
     """
     database.prepare(settings.database.dsn)
     images = settings.images
-    tables = (images.labels, *((images.consent,) if images.consent else ()))
+    tables = tuple(path for path in (images.labels, images.consent) if path is not None)
     watch = FolderWatch(images.folder, settings.watch.settle_s, tables)
-    arrivals = Arrivals(settings, watch, settings.watch.every_s)
+    arrivals = Arrivals(settings, watch, settings.watch.every_s, _reports_watch(settings))
     inbox = inbox_of(settings)
     storing = Storing(inbox, now_us, arrivals.bring)
     with ExitStack() as stack:
@@ -103,6 +103,14 @@ def open_doors(settings: NodeSettings) -> Iterator[Doors]:
             reports = _reports_of(settings, settings.receiver)
             stack.enter_context(Reception(settings.receiver, storing, reports))
         yield Doors(arrivals, _fetching_of(settings, storing))
+
+
+def _reports_watch(settings: NodeSettings) -> FolderWatch | None:
+    """What watches a folder of reports; none where reports lie among the images alone."""
+    sr = settings.images.sr
+    if sr is None or sr.folder is None:
+        return None
+    return FolderWatch(sr.folder, settings.watch.settle_s)
 
 
 def inbox_of(settings: NodeSettings) -> Inbox:

@@ -4,12 +4,13 @@ Read whole by `audit.settings.read_settings` before anything starts. Private key
 named here and never held.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from audit.settings import Address, AuditAddress, ConfigPath, Database, Section, Tls
 from hospital_node.imaging.doors.settings import Pacs, Receiver, Watch
+from hospital_node.imaging.labels_sr import SrLabels
 from protocol.record import Digest, Name, Text
 
 
@@ -48,12 +49,27 @@ class Images(Section):
     """Where the images are."""
 
     folder: ConfigPath
-    labels: ConfigPath
+    labels: ConfigPath | None = None
     """A CSV with `patient_id` and the label columns; may lie in the folder."""
     label_columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("label",)
     """Columns of it that hold labels; no other column is kept."""
     consent: ConfigPath | None = None
     """A CSV with `patient_id` and `consent`; may lie in the folder."""
+    sr: SrLabels | None = None
+    """Reports (DICOM SR) as a source of labels, beside the CSV or instead of it."""
+
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        if self.labels is None and self.sr is None:
+            raise ValueError("nothing says the labels; name a CSV in labels, or add [images.sr]")
+        rules = self.sr.labels if self.sr else ()
+        foreign = sorted({rule.column for rule in rules} - set(self.label_columns))
+        if foreign:
+            raise ValueError(
+                f"images.sr.labels fills {', '.join(foreign)}, which label_columns does not name; "
+                "add it there"
+            )
+        return self
 
 
 class PolicyFile(Section):

@@ -1,18 +1,18 @@
 """Answers: which labels and which partition an instance has, looked up without any identifier.
 
-The labels file is turned into keyed digests once, and asked by keyed digests only. The one rule
-kept here: partition belongs to the patient, never to the image, so that nobody is trained on and
-held out at once.
+The labels file and reports are turned into keyed digests once, and asked by keyed digests only. The
+one rule kept here: partition belongs to the patient, never to the image, so that nobody is trained
+on and held out at once.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from hospital_node.imaging.deidentify import instance_digest, pseudonym
 from hospital_node.imaging.errors import LabelsError
-from hospital_node.imaging.labels import MAX_LABEL_CHARACTERS, Table, partition_of
+from hospital_node.imaging.labels import MAX_LABEL_CHARACTERS, Table, partition_of, read_table
 from hospital_node.imaging.quarantine import Reason
 from protocol.budget import Partition
 
@@ -28,6 +28,18 @@ class Answer:
     partition: Partition
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one report says of one image, keyed."""
+
+    instance: str
+    """Keyed digest of the image's SOPInstanceUID."""
+    patient: str
+    """The pseudonym of the report's patient."""
+    labels: dict[str, str]
+    """By column."""
+
+
 @dataclass(slots=True)
 class _Row:
     patient: str
@@ -37,18 +49,20 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The labels file of a hospital, keyed."""
+    """The labels file of a hospital and what its reports say, keyed."""
 
     _by_instance: dict[str, _Row] = field(repr=False)
     _by_file: dict[str, _Row] = field(repr=False)
     _by_patient: dict[str, _Row] = field(repr=False)
     _partitions: dict[str, set[Partition]] = field(repr=False)
+    _by_report: dict[str, _Row] = field(repr=False, default_factory=dict)
 
     def answer(self, *, instance: str, file: str, patient: str) -> Answer | Reason:
         """What is known of an instance, or why nothing can be.
 
         A row that names the instance counts before one that names the file, and that before one
-        that names the patient alone.
+        that names the patient alone. Reports count beside the row: each may say of a column what
+        the other does not, and neither is chosen where they say different things.
 
         Args:
             instance: keyed digest of its SOPInstanceUID.
@@ -60,14 +74,17 @@ class Answers:
             or self._by_file.get(file)
             or self._by_patient.get(patient)
         )
-        if row is None or not row.labels:
+        told = self._by_report.get(instance)
+        rows = [one for one in (row, told) if one is not None and one.labels]
+        if not rows:
             return Reason.NO_LABEL
-        if row.conflicts:
+        labels = _merged(rows)
+        if labels is None:
             return Reason.LABEL_CONFLICT
-        if row.patient != patient:
+        if any(one.patient != patient for one in rows):
             return Reason.PATIENT_CONFLICT
         partition = self.partition(patient)
-        return Reason.SPLIT_CONFLICT if partition is None else Answer(row.labels, partition)
+        return Reason.SPLIT_CONFLICT if partition is None else Answer(labels, partition)
 
     def partition(self, patient: str) -> Partition | None:
         """Where the file puts a patient; none where it names both partitions."""
@@ -81,6 +98,23 @@ def deal_partition(patient: str) -> Partition:
     """The partition of a pseudonym that no split column decides: three of four train."""
     first = hashlib.sha256(b"wardround/partition\0" + patient.encode()).digest()[0]
     return Partition.TRAIN if first < _TRAIN_OF_256 else Partition.HELD_OUT
+
+
+def read_answers(
+    labels: Path | None, key: bytes, *, columns: Sequence[str], told: Iterable[Told]
+) -> Answers:
+    """The answers of a labels file, where there is one, and of reports.
+
+    Raises:
+        LabelsError: the labels file cannot be used.
+    """
+    answers = Answers({}, {}, {}, {})
+    if labels is not None:
+        answers = key_answers(read_table(labels), key, columns)
+    for one in told:
+        said = {column: label for column, label in one.labels.items() if column in columns}
+        _add_told(answers._by_report, one, said)
+    return answers
 
 
 def key_answers(table: Table, key: bytes, columns: Sequence[str]) -> Answers:
@@ -120,3 +154,24 @@ def _put(rows: dict[str, _Row], name: str, row: _Row) -> None:
     known = rows.setdefault(name, row)
     if (known.patient, known.labels) != (row.patient, row.labels):
         known.conflicts = True
+
+
+def _add_told(rows: dict[str, _Row], told: Told, labels: dict[str, str]) -> None:
+    """Reports add up, as long as they do not contradict each other."""
+    known = rows.setdefault(told.instance, _Row(told.patient, {}))
+    if known.patient != told.patient or any(
+        known.labels.setdefault(column, label) != label for column, label in labels.items()
+    ):
+        known.conflicts = True
+
+
+def _merged(rows: Sequence[_Row]) -> dict[str, str] | None:
+    """What rows say together; none where they say different things."""
+    labels: dict[str, str] = {}
+    for row in rows:
+        if row.conflicts or any(
+            labels.get(column, label) != label for column, label in row.labels.items()
+        ):
+            return None
+        labels |= row.labels
+    return labels

@@ -13,12 +13,11 @@ from typing import Any
 from psycopg import Connection
 
 from hospital_node.imaging import filing, index
-from hospital_node.imaging.answers import Answers, key_answers
+from hospital_node.imaging.answers import Answers, Told, read_answers
 from hospital_node.imaging.consent import Consent, read_consent
 from hospital_node.imaging.errors import FolderError
 from hospital_node.imaging.fingerprint import Fingerprints
 from hospital_node.imaging.folder import Progress, list_files, name_of, silent
-from hospital_node.imaging.labels import read_table
 from hospital_node.imaging.looking import open_desk
 from hospital_node.imaging.passes import Work, clear_files, read_files
 from hospital_node.imaging.quarantine import Quarantined, Reason
@@ -30,7 +29,7 @@ class Source:
     """What to scan."""
 
     folder: Path
-    labels: Path
+    labels: Path | None
     """A CSV with `patient_id` and the label columns; may lie in the folder."""
     columns: tuple[str, ...] = ("label",)
     """Columns that hold labels; no other column is kept."""
@@ -38,6 +37,10 @@ class Source:
     """A CSV with `patient_id` and `consent`; may lie in the folder."""
     below: Path = Path()
     """Below `folder`: the part of it to scan; the rest is left as it is known."""
+    told: tuple[Told, ...] = ()
+    """What reports say of images."""
+    reports: frozenset[str] = frozenset()
+    """Names of files below `folder` that are reports, and no images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ class _Scan:
 
 
 def _read_tables(source: Source, key: bytes, limits: Limits | None) -> _Scan:
-    answers = key_answers(read_table(source.labels), key, source.columns)
+    answers = read_answers(source.labels, key, columns=source.columns, told=source.told)
     consent = None if source.consent is None else read_consent(source.consent, key)
     return _Scan(source, key, answers, consent, limits or Limits())
 
@@ -159,7 +162,8 @@ def _read_tables(source: Source, key: bytes, limits: Limits | None) -> _Scan:
 def _files_of(source: Source) -> list[Path]:
     tables = {path.resolve() for path in (source.labels, source.consent) if path is not None}
     found = [source.below / path for path in list_files(source.folder / source.below)]
-    paths = [path for path in found if (source.folder / path).resolve() not in tables]
+    images = [path for path in found if name_of(path) not in source.reports]
+    paths = [path for path in images if (source.folder / path).resolve() not in tables]
     if not paths:
         raise FolderError(f"{source.folder} holds labels and no images; put images in it")
     return paths
