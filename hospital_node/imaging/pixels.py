@@ -6,6 +6,8 @@ and review; frames and what is done to a picture before a network sees it are no
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,12 @@ Picture = NDArray[np.float32]
 Stored = NDArray[np.integer]
 """Decoded values as a file holds them: shape (H, W), or (H, W, 3) in colour."""
 
+_BYTE = 8
+"""Bits of the smallest sample that stands by itself."""
+
+_PIECE_BYTES = 2**18
+"""Of a frame: so much stays in a processor's own cache."""
+
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float64)
 """Weights of red, green and blue in brightness (ITU-R BT.601, as in PS3.3 C.7.6.3.1.2)."""
 
@@ -37,17 +45,71 @@ def decode_frame(instance: Dataset, number: int = 0) -> Stored:
     return np.asarray(pixel_array(instance, index=number))
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame."""
+
+    stored: Stored
+    """Not to be changed: it may lie in the file's own bytes."""
+    least: int
+    greatest: int
+
+
 def iter_frames(instance: Dataset) -> Iterator[Stored]:
-    """The stored values of each frame in turn; colour as red, green and blue. Not to be changed.
+    """The stored values of each frame in turn, not to be changed; colour as red, green and blue.
+
+    Raises:
+        Exception: whatever a codec raises on pixels that are not what the header says.
+    """
+    return (frame.stored for frame in measure_frames(instance))
+
+
+def measure_frames(instance: Dataset) -> Iterator[Frame]:
+    """Each frame in turn, with its range; colour as red, green and blue.
 
     Raises:
         Exception: whatever a codec raises on pixels that are not what the header says.
     """
     install_decoders()
+    is_plain = _is_plain(instance)
+    for number, stored in enumerate(_decoded(instance, is_plain=is_plain)):
+        frame = _measured(stored)
+        # Bits that the header does not count are masked out (PS3.5 §8.1.1), where there are any.
+        if is_plain and not _fits(instance, frame):
+            frame = _measured(decode_frame(instance, number))
+        yield frame
+
+
+def _decoded(instance: Dataset, *, is_plain: bool) -> Iterator[Stored]:
+    """Each frame, plain samples as they lie in the file."""
+    as_it_lies: dict[str, Any] = {"view_only": True, "correct_unused_bits": False}
+    options = as_it_lies if is_plain else {}
     if instance.get("NumberOfFrames") in {None, 1}:
-        yield np.asarray(pixel_array(instance, view_only=True))
+        yield np.asarray(pixel_array(instance, **options))
         return
-    yield from iter_pixels(instance, view_only=True)
+    yield from iter_pixels(instance, **options)
+
+
+def _is_plain(instance: Dataset) -> bool:
+    """Whether a frame is samples of one kind, neither packed nor encoded."""
+    is_encoded = instance.file_meta.TransferSyntaxUID.is_encapsulated
+    return bool(
+        not is_encoded and instance.SamplesPerPixel == 1 and instance.BitsAllocated >= _BYTE
+    )
+
+
+def _measured(stored: Stored) -> Frame:
+    """A frame with its range, found piece by piece, so that each piece is fetched once."""
+    pieces = np.array_split(stored, max(1, stored.nbytes // _PIECE_BYTES))
+    ends = [(piece.min(), piece.max()) for piece in pieces if piece.size]
+    return Frame(stored, int(min(low for low, _ in ends)), int(max(high for _, high in ends)))
+
+
+def _fits(instance: Dataset, frame: Frame) -> bool:
+    """Whether a frame uses no more bits than its header counts."""
+    signed = int(instance.PixelRepresentation == 1)
+    limit = 2 ** (instance.BitsStored - signed)
+    return bool(-limit * signed <= frame.least and frame.greatest < limit)
 
 
 def picture_of(instance: Dataset) -> Picture:

@@ -18,10 +18,10 @@ from pydicom.uid import UID
 
 from hospital_node.imaging.deidentify import Annotation, annotation_of
 from hospital_node.imaging.frames import MAX_FRAMES, header_of
-from hospital_node.imaging.pixels import Stored, iter_frames, show
+from hospital_node.imaging.pixels import Frame, Stored, measure_frames, show
 from hospital_node.imaging.quarantine import Reason
 from hospital_node.imaging.series import SeriesFault, arrange_frames
-from hospital_node.imaging.shared import Content, file_of
+from hospital_node.imaging.shared import Content, view_of
 from hospital_node.imaging.syntaxes import is_read
 from hospital_node.imaging.traits import Traits, read_traits
 from protocol.record import Record
@@ -110,7 +110,7 @@ def inspect_file(content: Content) -> Facts | Fault:
     """The facts of a DICOM file's bytes, or the first fault found in them. Raises nothing."""
     stage = Reason.BAD_HEADER
     try:
-        with file_of(content) as file:
+        with view_of(content) as file:
             instance = dcmread(file)
         _check_identity(instance)
         _check_geometry(instance)
@@ -188,44 +188,44 @@ def _check_coding(instance: Dataset) -> None:
 def _check_frames(instance: Dataset) -> None:
     """Pass when every frame decodes to what the header declares and can be shown."""
     decoded = 0
-    for stored in iter_frames(instance):
-        ends = int(stored.min()), int(stored.max())
-        _check_decoded(instance, stored, ends)
-        _check_shown(header_of(instance, decoded), stored, ends)
+    for frame in measure_frames(instance):
+        _check_decoded(instance, frame)
+        _check_shown(header_of(instance, decoded), frame)
         decoded += 1
     if decoded != _frames(instance):
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{decoded} frames decoded")
 
 
-def _check_shown(header: Dataset, stored: Stored, ends: tuple[int, int]) -> None:
+def _check_shown(header: Dataset, frame: Frame) -> None:
     try:
-        show(header, _sample(stored, ends))
+        show(header, _sample(frame))
     except MemoryError:
         raise
     except Exception as cause:  # whatever a hostile table or window raises is the file's
         raise _Unusable(Reason.BAD_DISPLAY) from cause
 
 
-def _check_decoded(instance: Dataset, stored: Stored, ends: tuple[int, int]) -> None:
-    """Pass when the decoded array, with its least and greatest value, is what the header says."""
-    rows, columns = stored.shape[:2]
-    if (rows, columns) != (instance.Rows, instance.Columns) or stored.ndim > 3:
+def _check_decoded(instance: Dataset, frame: Frame) -> None:
+    """Pass when the decoded array has the size and the bits that the header declares."""
+    rows, columns = frame.stored.shape[:2]
+    if (rows, columns) != (instance.Rows, instance.Columns) or frame.stored.ndim > 3:
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{rows} x {columns} px decoded")
     signed = instance.PixelRepresentation == 1
     limit = 2 ** (instance.BitsStored - int(signed))
-    if ends[1] >= limit or ends[0] < (-limit if signed else 0):
+    if frame.greatest >= limit or frame.least < (-limit if signed else 0):
         raise _Unusable(Reason.PIXELS_DISAGREE, f"more than {instance.BitsStored} bits used")
 
 
-def _sample(stored: Stored, ends: tuple[int, int]) -> Stored:
+def _sample(frame: Frame) -> Stored:
     """A few of a frame's values with the least and the greatest, as a picture of one row.
 
     A value is shown by itself alone, so what cannot be shown fails here as it would whole.
     """
+    stored = frame.stored
     if stored.ndim == 3:
         return stored[:1, :_SAMPLED]
     few = stored[::_SAMPLED, ::_SAMPLED].ravel()
-    return np.concatenate((few, ends)).astype(stored.dtype)[None]
+    return np.concatenate((few, [frame.least, frame.greatest])).astype(stored.dtype)[None]
 
 
 def _facts(instance: Dataset) -> Facts:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 Content = bytes | memoryview
 """A file's bytes, wherever they lie."""
@@ -80,12 +80,20 @@ def _map(fileno: int, size_bytes: int) -> mmap.mmap:
 
 
 def file_of(content: Content) -> io.BufferedIOBase:
-    """`content` as a file open for reading; what is large is not copied as a whole.
+    """`content` as a file open for reading; what is large is copied piece by piece.
 
     Asked for more than there is, it gives what there is, and makes no room for the rest: a length
     in a header costs nothing until it is true.
     """
     return io.BytesIO(content) if len(content) <= _SMALL_BYTES else _Window(memoryview(content))
+
+
+def view_of(content: Content) -> io.BufferedIOBase:
+    """`content` as a file whose long pieces, such as pixels, are not copied: they come as views.
+
+    Only for who reads of long pieces no more than the pixels, since a view is no `bytes`.
+    """
+    return io.BytesIO(content) if len(content) <= _SMALL_BYTES else _View(memoryview(content))
 
 
 class _Window(io.BufferedIOBase):
@@ -116,7 +124,19 @@ class _Window(io.BufferedIOBase):
         return self._place
 
     def read(self, size: int | None = -1) -> bytes:
-        end = len(self._view) if size is None or size < 0 else self._place + size
-        with self._view[self._place : end] as found:
-            self._place += len(found)
+        with self._take(size) as found:
             return found.tobytes()
+
+    def _take(self, size: int | None) -> memoryview:
+        end = len(self._view) if size is None or size < 0 else self._place + size
+        found = self._view[self._place : end]
+        self._place += len(found)
+        return found
+
+
+class _View(_Window):
+    """Bytes as a file that gives long pieces away uncopied."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        found = self._take(size)
+        return found.tobytes() if len(found) <= _SMALL_BYTES else cast("bytes", found)

@@ -69,10 +69,10 @@ def _candidates(data: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np
     words = data[: len(data) // 2 * 2].view("<u2")
     possible = table[words]
     two = possible[:-1] & possible[1:]
-    if not two.any():
-        return np.empty(0, dtype=np.intp)
-    five = two[:-3] & two[2:-1] & possible[4:] & _WIDE
-    narrow, wide = np.flatnonzero(two & _NARROW), np.flatnonzero(five)
+    places = np.flatnonzero(two != 0)  # few, as a rule: what follows is about them alone
+    narrow = places[(two[places] & _NARROW).astype(bool)]
+    wide = places[places < len(possible) - 4]
+    wide = wide[(two[wide] & two[wide + 2] & possible[wide + 4] & _WIDE).astype(bool)]
     between = words[narrow] >> 8 | words[narrow + 1] << 8
     narrow = narrow[(table[between] & _NARROW).astype(bool)]
     for step in range(4):  # of two bytes, one is 0 and the other the character

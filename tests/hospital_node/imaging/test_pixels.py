@@ -1,8 +1,9 @@
+from copy import deepcopy
 from io import BytesIO
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -11,7 +12,7 @@ from synthetic import chest, stored_chest
 from hospital_node.imaging import volume
 from hospital_node.imaging.anatomy import resample
 from hospital_node.imaging.instance import Identity, new_instance, set_pixels
-from hospital_node.imaging.pixels import apply_window, picture_of
+from hospital_node.imaging.pixels import apply_window, iter_frames, measure_frames, picture_of
 from hospital_node.imaging.scanner import SCANNERS, Scanner
 from protocol.plan import Preprocessing
 
@@ -120,3 +121,30 @@ def test_colour_is_shown_by_its_brightness():
     instance.PlanarConfiguration = 0
     instance.PixelData = bytes([255, 0, 0] * 16)
     assert picture_of(reopened(instance)) == pytest.approx(np.full((4, 4), 0.299))
+
+
+_DRAWN = stored_chest()
+
+
+@settings(deadline=None)
+@given(
+    stored=st.lists(st.integers(0, 65_535), min_size=24, max_size=24),
+    is_clean=st.booleans(),
+    signed=st.integers(0, 1),
+    frames=st.sampled_from([1, 2]),
+)
+def test_frames_are_what_pydicom_makes_of_them_also_where_unused_bits_are_set(
+    stored, is_clean, signed, frames
+):
+    instance = deepcopy(_DRAWN)
+    instance.Rows, instance.Columns, instance.NumberOfFrames = 24 // frames // 4, 4, frames
+    instance.PixelRepresentation, instance.BitsStored, instance.HighBit = signed, 12, 11
+    values = np.array(stored, dtype=np.uint16)
+    instance.PixelData = (values & 0x07FF if is_clean else values).tobytes()
+    expected = np.reshape(instance.pixel_array, (frames, -1, 4))
+    found = list(measure_frames(reopened(instance)))
+    assert np.array_equal(np.stack([frame.stored for frame in found]), expected)
+    assert found[0].stored.dtype == expected.dtype
+    assert [frame.least for frame in found] == [one.min() for one in expected]
+    assert [frame.greatest for frame in found] == [one.max() for one in expected]
+    assert np.array_equal(np.stack(list(iter_frames(instance))), expected)

@@ -174,7 +174,7 @@ def test_a_file_that_takes_too_long_is_given_up():
     instance.Rows, instance.Columns = big.shape
     instance.PixelData = big.tobytes()
     slow, sound = file_of(instance), file_of(stored_chest())
-    with BoundedReader(Limits(time_s=0.02)) as reader:
+    with BoundedReader(Limits(time_s=0.001)) as reader:
         started = time.monotonic()
         verdict = reader.read(slow)
         assert verdict == Fault(reason=Reason.TOO_SLOW)

@@ -6,13 +6,15 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 from synthetic import stored_chest
 
 from hospital_node.imaging.deidentify.identifiers import Identifier, Kind, identifiers_of
-from hospital_node.imaging.deidentify.in_pixels import holds_text
+from hospital_node.imaging.deidentify.in_pixels import _spellings, holds_text
 from hospital_node.imaging.deidentify.rescan import Left, Place, search_header
 
 NAME, NUMBER, DATE = Kind.NAME, Kind.NUMBER, Kind.DATE
@@ -175,3 +177,25 @@ def test_smooth_pixels_of_letters_are_no_hit() -> None:
     assert not holds_text(ramp, identifiers_of(patient()))
     assert not holds_text(np.zeros(4, dtype=np.uint8), identifiers_of(patient()))
     assert not holds_text(ramp, frozenset({Identifier(NUMBER, "12"), Identifier(DATE, "x")}))
+
+
+_IDS = frozenset(
+    one for one in identifiers_of(patient("Mueller^Anna-Lena")) if one.kind is not Kind.UID
+)
+_APART = bytes(2048)
+"""So far, that no piece is compared because another looks as if it began a form."""
+_FORMS = sorted(_spellings(_IDS).needles.whole)
+pieces = st.one_of(
+    st.binary(max_size=9),
+    st.sampled_from(_FORMS),
+    st.sampled_from(_FORMS).map(bytes.upper),
+    st.sampled_from(_FORMS).map(lambda form: form[:-1]),
+    st.sampled_from(_FORMS).map(lambda form: b"\0".join(bytes((c,)) for c in form)),
+)
+
+
+@given(st.lists(pieces, min_size=1, max_size=8).map(_APART.join))
+def test_the_table_finds_what_a_plain_search_of_all_bytes_finds(content: bytes) -> None:
+    content += bytes(2048 + len(content) % 2)
+    wanted = _spellings(_IDS).needles
+    assert holds_text(np.frombuffer(content, dtype="<u2"), _IDS) == wanted.are_in(content)

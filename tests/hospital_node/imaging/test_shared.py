@@ -82,6 +82,16 @@ def test_bytes_as_a_file_behave_as_the_library_s_do(content, taken):
         assert ours.tell() == theirs.tell()
 
 
+def test_of_a_large_file_only_what_is_long_comes_as_a_view(monkeypatch):
+    monkeypatch.setattr(shared, "_SMALL_BYTES", 4)
+    content = memoryview(b"head, and pixels")
+    with shared.view_of(content) as file:
+        assert file.read(4) == b"head"
+        assert isinstance(file.read(), memoryview)
+    with shared.file_of(content) as file:
+        assert isinstance(file.read(), bytes)
+
+
 def test_a_length_that_is_a_lie_makes_no_room(monkeypatch):
     monkeypatch.setattr(shared, "_SMALL_BYTES", 0)
     assert shared.file_of(memoryview(b"short")).read(2**62) == b"short"
@@ -90,7 +100,7 @@ def test_a_length_that_is_a_lie_makes_no_room(monkeypatch):
 def test_a_file_is_the_same_wherever_it_lies(monkeypatch):
     content = file_of(stored_chest())
     found = inspect_file(content)
-    monkeypatch.setattr(shared, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(shared, "_SMALL_BYTES", 100_000)  # less than the file and its pixels
     assert inspect_file(memoryview(content)) == found
     assert isinstance(found, Facts)
 
