@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.with-demo
 DEV    := $(VENV)/.with-dev
+# One process for each core; a file's tests stay together and share its fixtures.
+SPREAD := -n auto --dist loadfile
 # Compared with in the benchmarks and no part of this project: its licence is the GPL.
 PYMERKLE := .venv-bench
 
@@ -19,14 +21,14 @@ demo: $(DEMO)    ## three hospitals train one model; the results are in out/demo
 	@WARDROUND_INSTALL_SECONDS=$$(cat $(DEMO)) $(BIN)/wardround demo $(ARGS)
 
 test: $(DEV)     ## the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 check: $(DEV)    ## what is asked of every change: format, lint, types, contracts, tests, coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=80 $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=term --cov-fail-under=80 $(ARGS)
 
 bench: $(DEV)    ## how fast it is, here and now
 	@test -x $(PYMERKLE)/bin/python && $(PYMERKLE)/bin/python -c 'import pymerkle' 2>/dev/null || \

@@ -1,5 +1,6 @@
 """Trust policies: the format of C2SP tlog-policy, and our own rule written in it."""
 
+import itertools
 from contextlib import suppress
 
 import pytest
@@ -132,6 +133,7 @@ def test_names_are_opaque_bytes() -> None:
         ("quorum none\r\n", "control character"),
         ("#" + "x" * 2**20 + "\nquorum none\n", "at most"),
     ],
+    ids=itertools.count(1),  # the keys in the texts are others each time
 )
 def test_what_is_no_policy_is_refused_with_its_line(text: str, reason: str) -> None:
     with pytest.raises(PolicyError, match=reason):
