@@ -81,6 +81,9 @@ def cut_runs(start: int, bundle: bytes, sizes: Sequence[int]) -> Iterator[tuple[
 
 def cut_event_ids(start: int, event_ids: Sequence[bytes]) -> Iterator[tuple[int, int, bytes]]:
     """Event ids of consecutive entries as rows: slot, first index, and 16 bytes for each."""
+    if event_ids and slot_of(min(event_ids)) == slot_of(max(event_ids)):
+        yield slot_of(event_ids[0]), start, b"".join(event_ids)
+        return
     fronts = ((slot_of(front), list(ids)) for front, ids in groupby(event_ids, key=_FRONT))
     for slot, group in groupby(fronts, key=itemgetter(0)):
         together = b"".join(event_id for _, ids in group for event_id in ids)

@@ -8,12 +8,13 @@ same time.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
 
 from audit import store
+from audit.appending import Sent, send
 from audit.batch import Batch
 from audit.draft import Draft, Place
 from audit.merkle import leaf_hash
@@ -43,8 +44,7 @@ class Growth:
     def __init__(self, tree: Tree, terms: Terms) -> None:
         self.tree = tree
         self._terms = terms
-        self._answers: AbstractContextManager[object] | None = None
-        """Of the statements sent; leaving it waits for them."""
+        self._sent: Sent | None = None
 
     def is_new(self, parcels: Sequence[Parcel]) -> bool:
         """Whether memory alone can tell that no event of these is in the log yet.
@@ -79,15 +79,9 @@ class Growth:
         Raises:
             psycopg.Error: the database is away.
         """
+        is_witnessed = self._terms.witnesses.quorum == 0
         connection = self.tree.connection
-        self._answers = connection.pipeline()
-        self._answers.__enter__()
-        store.append(connection, drafted.batch)
-        store.add_checkpoint(connection, size=drafted.size, note=drafted.note)
-        if self._terms.witnesses.quorum == 0:
-            store.add_witnessed(connection, size=drafted.size, note=drafted.note)
-        # By name, since `connection.commit()` would wait for the answer.
-        connection.execute("COMMIT", prepare=False)
+        self._sent = send(connection, drafted.batch, drafted.note, is_witnessed=is_witnessed)
 
     def land(self) -> None:
         """Wait until the batch under way, if there is one, is durable.
@@ -95,9 +89,9 @@ class Growth:
         Raises:
             psycopg.Error: it may be, or may not: only the database knows.
         """
-        answers, self._answers = self._answers, None
-        if answers is not None:
-            answers.__exit__(None, None, None)
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            sent.land()
 
     def abandon(self) -> psycopg.Connection:
         """Close the connection, and with it the right to write; it is returned."""

@@ -5,9 +5,8 @@ chains, and what the log holds already, is decided where the log is drafted, whi
 and not at entries. Nothing here does I/O.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Self
 
 from audit.entry import Entry
@@ -65,6 +64,24 @@ class Parcel:
             times_us=[time_us for part in parts for time_us in part.times_us],
         )
 
+    def each(self) -> "Iterator[Parcel]":
+        """A parcel for each entry, in order."""
+        at = 0
+        for number, size in enumerate(self.sizes):
+            one = slice(number, number + 1)
+            hashes = slice(number * HASH_BYTES, (number + 1) * HASH_BYTES)
+            yield Parcel(
+                bundle=self.bundle[at : at + size],
+                sizes=self.sizes[one],
+                event_ids=self.event_ids[one],
+                producers=self.producers[one],
+                seqs=self.seqs[one],
+                prevs=self.prevs[hashes],
+                leaves=self.leaves[hashes],
+                times_us=self.times_us[one],
+            )
+            at += size
+
     def __len__(self) -> int:
         """How many entries there are."""
         return len(self.sizes)
@@ -74,8 +91,9 @@ class Parcel:
         """Whether these are entries of one producer, each continuing the one before."""
         if not self.seqs or self.producers.count(self.producers[0]) != len(self.producers):
             return False
+        first = self.seqs[0]
         return (
-            all(after == before + 1 for before, after in pairwise(self.seqs))
+            list(self.seqs) == list(range(first, first + len(self.seqs)))
             and self.prevs[HASH_BYTES:] == self.leaves[:-HASH_BYTES]
         )
 

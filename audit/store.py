@@ -1,7 +1,7 @@
 """The log in PostgreSQL: entries, tiles and checkpoints, each written once.
 
 The one rule: everything here is `INSERT` and `SELECT`; the tables refuse the rest. Functions take a
-connection and leave transactions to their caller. What may be appended is not decided here.
+connection and leave transactions to their caller. How batches come in is in `appending`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import LiteralString
 
 import psycopg
 
-from audit.batch import Batch, Chain, cut_event_ids, cut_runs, find_id, slot_of
+from audit.batch import Chain, find_id, slot_of
 from audit.merkle import HASH_BYTES, leaf_hash
 from audit.parcel import cut, id_bytes
 from audit.schema import Part, install
@@ -22,52 +22,6 @@ def prepare(dsn: str) -> None:
     """Make the log's tables in the database at `dsn`, where they are missing."""
     with psycopg.connect(dsn) as connection:
         install(connection, Part.LOG)
-
-
-def append(connection: Connection, batch: Batch) -> None:
-    """Write a batch; durable once the caller's transaction commits.
-
-    Whole columns travel as arrays, so that a batch is a handful of statements and each can be sent
-    before the one ahead of it is answered.
-    """
-    tiles = [(t.level, t.index, t.root, t.content, t.inner) for t in batch.tiles]
-    rows: dict[LiteralString, Sequence[tuple[object, ...]]] = {
-        _INSERT_PRODUCERS: batch.producers,
-        _INSERT_BUNDLES: list(cut_runs(batch.start, b"".join(batch.parts), batch.sizes)),
-        _INSERT_EVENT_IDS: list(cut_event_ids(batch.start, list(batch.places))),
-        _INSERT_CHAIN_ENDS: batch.ends,
-        _INSERT_TILES: tiles,
-    }
-    with connection.cursor() as cursor:
-        for statement, values in rows.items():
-            for first in range(0, len(values), _ROWS):
-                columns = zip(*values[first : first + _ROWS], strict=True)
-                cursor.execute(statement, [list(column) for column in columns])
-
-
-_ROWS = 48
-"""Of one statement: the database begins with the first while the next is still being packed, and
-what is in flight stays within the caches of the processor."""
-
-_INSERT_PRODUCERS = """
-INSERT INTO audit_producer (id, name) SELECT * FROM unnest(%b::int2[], %b::text[])
-"""
-_INSERT_BUNDLES = """
-INSERT INTO audit_bundle (start, count, content)
-SELECT * FROM unnest(%b::int8[], %b::int2[], %b::bytea[])
-"""
-_INSERT_EVENT_IDS = """
-INSERT INTO audit_event_id (slot, start, ids)
-SELECT * FROM unnest(%b::int8[], %b::int8[], %b::bytea[])
-"""
-_INSERT_CHAIN_ENDS = """
-INSERT INTO audit_chain_end (producer, idx, seq, leaf)
-SELECT * FROM unnest(%b::int2[], %b::int8[], %b::int8[], %b::bytea[])
-"""
-_INSERT_TILES = """
-INSERT INTO audit_tile (level, idx, root, content, inner_nodes)
-SELECT * FROM unnest(%b::int2[], %b::int8[], %b::bytea[], %b::bytea[], %b::bytea[])
-"""
 
 
 def add_checkpoint(connection: Connection, *, size: int, note: str) -> None:

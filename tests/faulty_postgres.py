@@ -18,6 +18,8 @@ from typing import Self
 import psycopg
 
 _READY = b"Z"
+_COPY_IN = b"G"
+"""The server is ready for what is to be copied: no answer yet, and nothing follows without it."""
 
 
 class Mode(StrEnum):
@@ -143,7 +145,7 @@ class _Wire:
         while True:
             frame = _frame(self._server)
             fault = self._swallowed
-            if fault is None:
+            if fault is None or frame[:1] == _COPY_IN:
                 self._client.sendall(frame)
             elif frame[:1] == _READY:
                 self._strike(fault)

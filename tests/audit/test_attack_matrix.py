@@ -32,6 +32,7 @@ from psycopg_pool import ConnectionPool
 from witness_memory import witness_memory
 
 from audit import store
+from audit.appending import send
 from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from audit.draft import Draft
 from audit.edge import Edge
@@ -164,10 +165,8 @@ def rewrite(dsn: str, contents: list[bytes], signer: Signer) -> None:
         draft.place(Parcel.of(entries))
         batch = draft.finish()
         batch.tiles = edge.extend(batch.leaves)
-        store.append(connection, batch)
         checkpoint = Checkpoint(signer.name, edge.size, edge.root())
-        note = sign_checkpoint(checkpoint, signer)
-        store.add_checkpoint(connection, size=edge.size, note=note)
+        send(connection, batch, sign_checkpoint(checkpoint, signer)).land()
 
 
 # The checks: each says whether it sees that something is wrong

@@ -51,15 +51,19 @@ HOME_WRITES = {
     "index commit": [b"INSERT INTO outbox_delivery", COMMIT],
 }
 
+COPY = b"COPY audit_bundle"
+COPY_END = b"c\0\0\0\4"
+
 LOG_WRITES = {
-    "producer": [b"INSERT INTO audit_producer"],
-    "entries": [b"INSERT INTO audit_bundle"],
-    "event ids": [b"INSERT INTO audit_event_id"],
-    "chain ends": [b"INSERT INTO audit_chain_end"],
-    "tiles": [b"INSERT INTO audit_tile"],
-    "checkpoint": [b"INSERT INTO audit_checkpoint", b"INSERT INTO audit_checkpoint"],
-    "commit": [b"INSERT INTO audit_bundle", COMMIT],
+    "long batch: all but the entries": [b"INSERT INTO audit_event_id"],
+    "long batch: entries": [COPY],
+    "long batch: amid the entries": [COPY, b"test.noted"],
+    "long batch: end of the entries, and commit": [COPY, COPY_END],
+    "short batch: statement": [COPY, COPY_END, b"test.noted"],
+    "short batch: commit": [COPY, COPY_END, COMMIT],
 }
+"""More deeds than a relay hands in at once: a long batch first, which fills a tile, then a short
+one."""
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -22,6 +22,7 @@ from psycopg_pool import ConnectionPool
 
 from audit import __main__ as command
 from audit import store
+from audit.appending import send
 from audit.batch import Batch
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.draft import Draft
@@ -60,7 +61,7 @@ def fill(dsn: str, leaves: list[bytes], last: list[Entry]) -> Edge:
                 draft = Draft(first, {})
                 draft.place(Parcel.of(last))
                 batch = replace(draft.finish(), tiles=batch.tiles)
-            store.append(connection, batch)
+            send(connection, batch, "no checkpoint").land()
     return edge
 
 
