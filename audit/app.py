@@ -16,14 +16,14 @@ from typing import Annotated, Any
 import anyio.to_thread
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.types import ASGIApp
 
-from audit import equivocation_app, intake_app
+from audit import equivocation_app
 from audit.checkpoint import Checkpoint
 from audit.errors import NoteError
 from audit.evidence import write_evidence
 from audit.intake import Intake
+from audit.intake_app import WritersDoor, read_body
 from audit.log import Log
 from audit.note import MAX_NOTE_CHARACTERS, Note
 from audit.payloads import app as payload_app
@@ -57,7 +57,7 @@ class Parts:
 
 
 async def _read_note(request: Request) -> bytes:
-    return await intake_app.read_body(request, _MAX_NOTE_BYTES)
+    return await read_body(request.receive, _MAX_NOTE_BYTES)
 
 
 def _parts(request: Request) -> Parts:
@@ -174,17 +174,13 @@ def get_evidence(behind: Behind, finish: BackgroundTasks) -> FileResponse:
     return FileResponse(path, filename=path.name, media_type="application/x-tar")
 
 
-def create_app(parts: Parts) -> Starlette:
+def create_app(parts: Parts) -> ASGIApp:
     """The application over these parts; starting and stopping them is the caller's."""
-    answers = dict.fromkeys(ANSWERED, _answer)
-    routes = [*intake_app.ROUTES, Mount("/", _readers(parts))]
-    app = Starlette(routes=routes, exception_handlers=answers, lifespan=_lifespan)
-    app.state.parts = parts
-    return app
+    return WritersDoor(parts.intake, parts.log, _readers(parts))
 
 
 def _readers(parts: Parts) -> FastAPI:
-    app = FastAPI(title="Wardround audit log", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Wardround audit log", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.parts = parts
     app.include_router(router)
     app.include_router(equivocation_app.router)
@@ -195,7 +191,7 @@ def _readers(parts: Parts) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(_: Starlette) -> AsyncIterator[None]:
+async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
     yield
 

@@ -19,7 +19,7 @@ router = APIRouter()
 
 
 async def _read_report(request: Request) -> bytes:
-    return await read_body(request, MAX_BYTES)
+    return await read_body(request.receive, MAX_BYTES)
 
 
 def _witnessing(request: Request) -> Witnessing:

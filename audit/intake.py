@@ -8,15 +8,18 @@ been told an index, it keeps the entry and hands it in again. HTTP is not known 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import Enum
 
 import structlog
 
 from audit.checkers import Checkers
+from audit.errors import AuditError
+from audit.gathering import Gathering, check_own
 from audit.merkle import HASH_BYTES
 from audit.parcel import Parcel, cut
 from audit.pushback import Pushback
 from audit.receipt import Promised, Receipt, sign_receipt
-from audit.refusal import EntryRefusedError, Refusal, WriterRefusedError
+from audit.refusal import WriterRefusedError
 from audit.sequencer import Sequencer, Submission
 from audit.terms import Terms
 
@@ -26,12 +29,32 @@ _FAR_BEHIND_US = 86_400_000_000
 _log = structlog.get_logger("audit.intake")
 
 
+class Until(Enum):
+    """How far an entry must have got before its caller hears of it."""
+
+    PLACED = 1
+    """Found to continue its chain."""
+    INTEGRATED = 2
+    """Durable, under a signed checkpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Promise:
     """Entries that wait, and what their receipt will say."""
 
     submission: Submission
     received_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """Entries that were let in."""
+
+    producer: str
+    """The only one that their writer hands in entries of."""
+    received_us: int
+    entries: int
+    size_bytes: int
 
 
 class Intake:
@@ -43,12 +66,14 @@ class Intake:
         terms: Terms,
         pushback: Pushback,
         *,
-        checkers: Checkers | None = None,
+        checkers: Checkers,
+        gathering: Gathering,
     ) -> None:
         self._sequencer = sequencer
         self._terms = terms
         self._pushback = pushback
-        self._checkers = checkers or Checkers(terms, 0)
+        self._checkers = checkers
+        self._gathering = gathering
 
     @property
     def waiting(self) -> int:
@@ -65,25 +90,60 @@ class Intake:
             LogUnavailableError: not now; offering the same again is safe.
             LogHaltedError: the log signs nothing more.
         """
-        producer = self._producer_of(writer)
-        received_us = self._terms.clock_us()
-        size_bytes = sum(map(len, contents))
-        self._pushback.enter(len(contents), size_bytes)
+        arrival = self._let_in(contents, writer)
         try:
             parcel = self._checkers.check(contents)
-            _check_own(parcel, producer)
+            check_own(parcel, arrival.producer)
             submission = self._sequencer.offer(parcel)
         except BaseException:
-            self._pushback.leave(len(contents), size_bytes, taken=0)
+            self._turn_away(arrival)
             raise
-        _remark_age(parcel, received_us)
+        return self._promise(submission, arrival)
+
+    def offer_soon(self, content: bytes, writer: str | None, *, until: Until) -> Future[Promise]:
+        """As `offer` for one entry, which is checked and ordered together with those of others.
+
+        The answer comes once the entry has got that far, or raises what `offer` and the sequencer
+        would.
+
+        Raises:
+            WriterRefusedError: the certificate is no member's.
+            LogBusyError: too much waits already.
+        """
+        arrival = self._let_in([content], writer)
+        answer: Future[Promise] = Future()
+
+        def take(outcome: Submission | AuditError) -> None:
+            if isinstance(outcome, AuditError):
+                self._turn_away(arrival)
+                answer.set_exception(outcome)
+                return
+            promise = self._promise(outcome, arrival)
+            reached = outcome.placed if until is Until.PLACED else outcome.future
+            reached.add_done_callback(lambda _: _pass_on(reached.exception(), promise, answer))
+
+        self._gathering.add(content, arrival.producer, take)
+        return answer
+
+    def _let_in(self, contents: Sequence[bytes], writer: str | None) -> "_Arrival":
+        producer = self._producer_of(writer)
+        arrival = _Arrival(producer, self._terms.clock_us(), len(contents), sum(map(len, contents)))
+        self._pushback.enter(arrival.entries, arrival.size_bytes)
+        return arrival
+
+    def _turn_away(self, arrival: "_Arrival") -> None:
+        self._pushback.leave(arrival.entries, arrival.size_bytes, taken=0)
+
+    def _promise(self, submission: Submission, arrival: "_Arrival") -> Promise:
+        """What is promised of entries that have been queued."""
+        _remark_age(submission.parcel, arrival.received_us)
 
         def leave(future: Future[list[int]]) -> None:
-            taken = 0 if future.exception() else len(contents)
-            self._pushback.leave(len(contents), size_bytes, taken=taken)
+            taken = 0 if future.exception() else arrival.entries
+            self._pushback.leave(arrival.entries, arrival.size_bytes, taken=taken)
 
         submission.future.add_done_callback(leave)
-        return Promise(submission, received_us)
+        return Promise(submission, arrival.received_us)
 
     def receipt(self, promise: Promise) -> str:
         """The signed receipt for entries that were found to continue their chains."""
@@ -108,15 +168,11 @@ class Intake:
         return writers[writer]
 
 
-def _check_own(parcel: Parcel, producer: str) -> None:
-    for position, found in enumerate(parcel.producers):
-        if found != producer:
-            raise EntryRefusedError(
-                Refusal.FOREIGN_PRODUCER,
-                f"signed as {found!r}, handed in by {producer!r}; every member hands in its own "
-                "entries",
-                position=position,
-            )
+def _pass_on(fault: BaseException | None, promise: Promise, answer: Future[Promise]) -> None:
+    if fault is None:
+        answer.set_result(promise)
+    else:
+        answer.set_exception(fault)
 
 
 def _remark_age(parcel: Parcel, now_us: int) -> None:

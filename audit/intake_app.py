@@ -1,24 +1,28 @@
 """The writers' half of the log's HTTPS: one entry or a bundle, and how long to wait for what.
 
-The one rule: who writes is what TLS has certified. These two endpoints alone are `async`:
-sixty-four callers wait for one commit, and a thread for each is what a small machine lacks.
+The one rule: who writes is what TLS has certified. These two endpoints are plain ASGI and `async`:
+what a framework does between socket and function takes as long as a signature, for every event, and
+sixty-four callers wait for one commit, where a small machine has no thread for each.
 """
 
-import asyncio
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from typing import TypeVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import parse_qs
 
 import anyio.to_thread
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from audit.awaiting import Outcome, outcome
 from audit.entry import MAX_ENTRY_BYTES
-from audit.intake import Intake
+from audit.intake import Intake, Promise, Until
 from audit.log import Log
+from audit.problems import ANSWERED, headers_of, to_problem
 from audit.refusal import (
     EntryRefusedError,
     LogUnavailableError,
@@ -36,96 +40,148 @@ _IN_LINE = 8
 """Entries that are checked where they arrive (a millisecond or so); more go to a thread, so that
 nobody else's answer waits behind them."""
 
+_CROWD = 4
+"""Entries that wait already when one is handed to the checkers, together with others that come
+while they are busy; before that, its check is over sooner than another process is awake."""
+
 _LONGEST_S = 10.0
 """How long entries may be on their way before their caller is told to ask again."""
 
 _WITNESSED_S = 30.0
 """How long a caller waits for the quorum who does not say for how long."""
 
-Outcome = TypeVar("Outcome")
+_UNTIL = {None: Until.PLACED, "integrated": Until.INTEGRATED, "witnessed": Until.INTEGRATED}
+
+_JSON = b"application/json"
+_PROBLEM = b"application/problem+json"
+_TEXT = b"text/plain; charset=utf-8"
+
+_log = structlog.get_logger("audit.intake")
 
 
-async def post_event(request: Request) -> Response:
-    """Take one entry: its canonical bytes, as signed.
+class CallerGoneError(Exception):
+    """Whoever asked has hung up; nobody is there to be answered."""
 
-    202 with a signed receipt; `wait=integrated`: 200 with its index, once it is durable and under a
-    signed checkpoint; `wait=witnessed`: 200 with index and tlog-proof under the quorum.
+
+class WritersDoor:
+    """`POST /v1/events` and `POST /v1/events:batch`; whatever else is asked goes to the readers'.
+
+    One entry is its canonical bytes as signed, several are an entry bundle (C2SP tlog-tiles) that
+    is taken whole or not at all. The answer is 202 with a signed receipt; with `wait=integrated`,
+    200 with the indices, once the entries are durable and under a signed checkpoint; with
+    `wait=witnessed`, 200 with indices and tlog-proofs under the quorum.
     """
-    _check_kind(request, "application/json")
-    content = await read_body(request, MAX_ENTRY_BYTES)
-    return await _take(request, [content])
+
+    def __init__(self, intake: Intake, log: Log, readers: ASGIApp) -> None:
+        self._intake = intake
+        self._log = log
+        self._readers = readers
+        self._takers = {"/v1/events": _read_one, "/v1/events:batch": _read_bundle}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._readers(scope, receive, send)
+            return
+        read = self._takers.get(scope["path"])
+        if read is None:
+            await self._readers(scope, receive, send)
+            return
+        try:
+            wish = _wish(scope["query_string"])
+            answer = await self._take(await read(scope, receive), scope, wish)
+        except CallerGoneError:
+            return
+        except ANSWERED as fault:
+            answer = _problem(fault)
+        except Exception as fault:  # noqa: BLE001 - the edge of this endpoint: the caller is told, and the journal
+            _log.exception("entries could not be taken")
+            answer = _problem(fault)
+        await _send(answer, send)
+
+    async def _take(self, contents: Sequence[bytes], scope: Scope, wish: "_Wish") -> "_Answer":
+        writer: str | None = scope.get("state", {}).get("peer")
+        promise = await self._offered(contents, writer, _UNTIL[wish.wait])
+        submission = promise.submission
+        if wish.wait is None:
+            await _told(submission.placed)
+            return _Answer(202, _TEXT, self._intake.receipt(promise).encode())
+        indices = await _told(submission.future)
+        if wish.wait == "integrated":
+            return _Answer(200, _JSON, b'{"indices":%s}' % _numbers(indices))
+        proofs = await anyio.to_thread.run_sync(_proofs, self._log, indices, wish.wait_s)
+        body = json.dumps({"indices": indices, "proofs": proofs}, separators=(",", ":"))
+        return _Answer(200, _JSON, body.encode())
+
+    async def _offered(
+        self, contents: Sequence[bytes], writer: str | None, until: Until
+    ) -> Promise:
+        """Check entries and queue them, wherever that is over soonest."""
+        if len(contents) == 1 and self._intake.waiting >= _CROWD:
+            return await _told(self._intake.offer_soon(contents[0], writer, until=until))
+        if len(contents) <= _IN_LINE:
+            return self._intake.offer(contents, writer)
+        return await anyio.to_thread.run_sync(self._intake.offer, contents, writer)
 
 
-async def post_events(request: Request) -> Response:
-    """Take entries, all or none; the body is an entry bundle (C2SP tlog-tiles)."""
-    _check_kind(request, "application/octet-stream")
-    contents = decode_bundle(await read_body(request, MAX_BODY_BYTES))
+class _Wish(NamedTuple):
+    """What a caller waits for, and for how long."""
+
+    wait: str | None
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is sent back."""
+
+    status: int
+    kind: bytes
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+async def _read_one(scope: Scope, receive: Receive) -> list[bytes]:
+    _check_kind(scope, "application/json")
+    return [await read_body(receive, MAX_ENTRY_BYTES)]
+
+
+async def _read_bundle(scope: Scope, receive: Receive) -> list[bytes]:
+    _check_kind(scope, "application/octet-stream")
+    contents = decode_bundle(await read_body(receive, MAX_BODY_BYTES))
     if not contents:
         raise EntryRefusedError(Refusal.MALFORMED, "a bundle without entries")
     if len(contents) > MAX_SUBMISSION:
         raise EntryRefusedError(
             Refusal.TOO_MANY, f"{len(contents)} entries at once; at most {MAX_SUBMISSION}"
         )
-    return await _take(request, contents)
+    return contents
 
 
-ROUTES = (
-    Route("/v1/events", post_event, methods=["POST"]),
-    Route("/v1/events:batch", post_events, methods=["POST"]),
-)
-"""Plain routes: what a framework would look at between socket and function costs as much as the
-signature check, for every event."""
-
-
-async def read_body(request: Request, limit_bytes: int) -> bytes:
+async def read_body(receive: Receive, limit_bytes: int) -> bytes:
     """The request's body.
 
     Raises:
         EntryRefusedError: it grows beyond the limit; what is left of it is not read.
+        CallerGoneError: it ends before it is whole.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    body, is_whole = b"", False
+    while not is_whole:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise CallerGoneError
+        body += message.get("body", b"")
+        is_whole = not message.get("more_body", False)
         if len(body) > limit_bytes:
             raise EntryRefusedError(
                 Refusal.TOO_LONG, f"more than {limit_bytes} bytes in one request"
             )
-    return bytes(body)
+    return body
 
 
-async def _take(request: Request, contents: Sequence[bytes]) -> Response:
-    wait, wait_s = _degree(request)
-    intake: Intake = request.app.state.parts.intake
-    writer: str | None = getattr(request.state, "peer", None)
-    if len(contents) <= _IN_LINE:
-        promise = intake.offer(contents, writer)
-    else:
-        promise = await anyio.to_thread.run_sync(intake.offer, contents, writer)
-    submission = promise.submission
-    if wait is None:
-        await _outcome(submission.placed)
-        return PlainTextResponse(intake.receipt(promise), status_code=202)
-    indices = await _outcome(submission.future)
-    if wait == "integrated":
-        return JSONResponse({"indices": indices})
-    log: Log = request.app.state.parts.log
-    proofs = await anyio.to_thread.run_sync(_proofs, log, indices, wait_s)
-    return JSONResponse({"indices": indices, "proofs": proofs})
-
-
-async def _outcome(future: "Future[Outcome]") -> Outcome:
-    loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-
-    def tell(_: object) -> None:
-        with suppress(RuntimeError):  # the process stops, and its loop has gone before
-            loop.call_soon_threadsafe(told.set)
-
-    future.add_done_callback(tell)
+async def _told(future: "Future[Outcome]") -> Outcome:
     try:
-        async with asyncio.timeout(_LONGEST_S):
-            await told.wait()
-        return future.result()
+        return await outcome(future, timeout_s=_LONGEST_S)
     except TimeoutError as cause:
         raise LogUnavailableError(
             f"not integrated within {_LONGEST_S:g} s; submit the same entries again"
@@ -142,23 +198,47 @@ def _proofs(log: Log, indices: list[int], wait_s: float) -> list[str]:
     ]
 
 
-def _degree(request: Request) -> tuple[str | None, float]:
-    """What the caller waits for, and for how long.
+@lru_cache(maxsize=64)
+def _wish(query: bytes) -> _Wish:
+    """What the query asks to wait for.
 
     Raises:
         QuestionError: the query says something else.
     """
-    wait = request.query_params.get("wait")
+    said = parse_qs(query.decode("ascii", "replace"), keep_blank_values=True)
+    wait = said.get("wait", [None])[-1]
     try:
-        wait_s = float(request.query_params.get("wait_s", _WITNESSED_S))
+        wait_s = float(said.get("wait_s", [str(_WITNESSED_S)])[-1])
     except ValueError:
         wait_s = -1.0
-    if wait not in {None, "integrated", "witnessed"} or not 0 <= wait_s <= 60:
+    if wait not in _UNTIL or not 0 <= wait_s <= 60:
         raise QuestionError("wait is integrated or witnessed, wait_s a number from 0 to 60")
-    return wait, wait_s
+    return _Wish(wait, wait_s)
 
 
-def _check_kind(request: Request, expected: str) -> None:
-    found = request.headers.get("content-type")
-    if found is not None and found.partition(";")[0].strip().lower() != expected:
-        raise WrongContentError(f"a body of type {found!r}; expected {expected}")
+def _check_kind(scope: Scope, expected: str) -> None:
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            found = value.decode("latin-1")
+            if found.partition(";")[0].strip().lower() != expected:
+                raise WrongContentError(f"a body of type {found!r}; expected {expected}")
+
+
+def _numbers(indices: Sequence[int]) -> bytes:
+    return b"[%s]" % b",".join(b"%d" % index for index in indices)
+
+
+def _problem(fault: Exception) -> _Answer:
+    status, problem = to_problem(fault)
+    body = json.dumps(problem, ensure_ascii=False, separators=(",", ":")).encode()
+    return _Answer(status, _PROBLEM, body, headers_of(status, problem))
+
+
+async def _send(answer: _Answer, send: Send) -> None:
+    headers = [
+        (b"content-type", answer.kind),
+        (b"content-length", b"%d" % len(answer.body)),
+    ]
+    headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -5,8 +5,6 @@ dropped and filled again. It trails the log; every answer says how far it had be
 (`scanned_to`). No entry, however odd, may keep it from going on.
 """
 
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +12,11 @@ from typing import Any
 import psycopg
 import structlog
 from psycopg.types.json import Jsonb
-from psycopg_pool import ConnectionPool
 
 from audit import store
 from audit.entry import Entry
 from audit.oddities import note_oddities
 from audit.selection import members_of, models_of
-from audit.watermarks import Mark, Watermarks
 
 _CHUNK = 2000
 """Entries of one transaction: short enough that queries see progress, long enough to be cheap."""
@@ -31,12 +27,6 @@ _LOCK = 0x57415244_00000003
 _LONGEST_KEY = 200
 """Characters of a text that is searched by. A longer one is no id of ours, and an index entry of
 more than 2,700 bytes is refused by PostgreSQL."""
-
-_RETRY_S = 0.5
-_IDLE_S = 60.0
-
-_STOPPED_S = 10.0
-"""Until an entry that could not be projected is tried again."""
 
 _SITE_MEMBERS = frozenset({"site", "sites", "participants", "signers"})
 
@@ -67,6 +57,15 @@ class Page:
     entries: tuple[tuple[int, bytes], ...]
     scanned_to: int
     """Every entry below this index was looked at; the `after` of the next page is one less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the projection has got."""
+
+    size: int
+    is_stopped: bool
+    """Whether the entry at this index cannot be projected."""
 
 
 def projected_size(connection: psycopg.Connection) -> int:
@@ -195,81 +194,41 @@ def _storable(value: Any) -> Any:
     return value
 
 
-class Projector:
-    """A thread that keeps the projection close behind the log.
+def project_next(connection: psycopg.Connection, organisations: Mapping[str, str]) -> Progress:
+    """Project the next entries; where one cannot be, those before it, and note which it is.
 
-    An entry that cannot be projected stops it there, for all to see (`stopped_at`, health and
-    journal), until it can: it is tried again and again, and nothing else of the service waits.
+    Raises:
+        psycopg.OperationalError: the database is away.
     """
+    try:
+        return Progress(project(connection, organisations), is_stopped=False)
+    except psycopg.OperationalError:
+        raise
+    except Exception:  # noqa: BLE001 - which entry it is, and what is wrong with it, is found below
+        return _project_up_to_fault(connection, organisations)
 
-    def __init__(
-        self,
-        pool: ConnectionPool,
-        watermarks: Watermarks,
-        organisations: Mapping[str, str],
-        *,
-        pause_s: float = _STOPPED_S,
-    ) -> None:
-        self._pool = pool
-        self._watermarks = watermarks
-        self._organisations = organisations
-        self._pause_s = pause_s
-        self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
 
-    def start(self) -> None:
-        """Begin; the thread ends when the watermarks close."""
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait until the thread has ended, if it was started."""
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        projected = 0
-        while not self._watermarks.is_closed:
-            try:
-                with self._pool.connection() as connection:
-                    projected = project(connection, self._organisations)
-            except psycopg.OperationalError as fault:
-                _log.warning("projection waits for the database", fault=str(fault).strip())
-                time.sleep(_RETRY_S)
-                continue
-            except Exception:  # noqa: BLE001 - the thread's outermost edge: it must not end unseen
-                self._say_where()
-                continue
-            self._watermarks.advance(Mark.PROJECTED, projected)
-            self._watermarks.wait_beyond(Mark.SIGNED, projected, timeout_s=_IDLE_S)
-
-    def _say_where(self) -> None:
-        """Project entry by entry up to the one that cannot be, say which that is, and pause."""
+def _project_up_to_fault(
+    connection: psycopg.Connection, organisations: Mapping[str, str]
+) -> Progress:
+    size = projected_size(connection)
+    connection.commit()
+    while True:
         try:
-            with self._pool.connection() as connection:
-                while not self._watermarks.is_closed and not self._is_stopped(connection):
-                    pass
-        except psycopg.OperationalError as fault:
-            _log.warning("projection waits for the database", fault=str(fault).strip())
-        # Woken by the end of the service alone: nothing is ever projected beyond this.
-        self._watermarks.wait_beyond(Mark.PROJECTED, 2**63, timeout_s=self._pause_s)
-
-    def _is_stopped(self, connection: psycopg.Connection) -> bool:
-        """Whether no further entry can be projected; where one cannot be, that is noted."""
-        before = projected_size(connection)
-        connection.commit()
-        try:
-            return project(connection, self._organisations, most=1) == before
+            reached = project(connection, organisations, most=1)
         except psycopg.OperationalError:
             raise
         except Exception as fault:  # noqa: BLE001 - whatever it is, it is said, and tried again
-            _log.exception(
-                "an entry cannot be projected; nothing beyond can be searched", idx=before
-            )
+            _log.exception("an entry cannot be projected; nothing beyond can be searched", idx=size)
             connection.execute(
                 """
                 INSERT INTO audit_unprojected (idx, fault) VALUES (%s, %s)
                 ON CONFLICT DO NOTHING
                 """,
-                [before, type(fault).__name__],
+                [size, type(fault).__name__],
             )
             connection.commit()
-            return True
+            return Progress(size, is_stopped=True)
+        if reached == size:
+            return Progress(size, is_stopped=False)
+        size = reached

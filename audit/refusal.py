@@ -43,6 +43,12 @@ class EntryRefusedError(EntryError):
         self.expected_seq = expected_seq
         """The number with which the producer's chain goes on, where the number was the fault."""
 
+    def at(self, position: int) -> "EntryRefusedError":
+        """The same refusal, of an entry that stands elsewhere in its submission."""
+        return EntryRefusedError(
+            self.refusal, self.explanation, position=position, expected_seq=self.expected_seq
+        )
+
 
 class LogUnavailableError(AuditError):
     """The log cannot answer now; asking again later is safe, submissions being idempotent."""

@@ -203,14 +203,26 @@ class Sequencer:
             LogUnavailableError: not now; offering the same again is safe.
             LogHaltedError: the log signs nothing more.
         """
-        _check_count(len(parcel))
-        submission = Submission(parcel)
+        (submission,) = self.offer_each([parcel])
+        return submission
+
+    def offer_each(self, parcels: Sequence[Parcel]) -> list[Submission]:
+        """As `offer`, for submissions of several callers, which then stand in one batch.
+
+        Raises:
+            EntryRefusedError: of one there are too many at once; none is queued.
+            LogUnavailableError: not now; offering the same again is safe.
+            LogHaltedError: the log signs nothing more.
+        """
+        for parcel in parcels:
+            _check_count(len(parcel))
+        submissions = [Submission(parcel) for parcel in parcels]
         with self._wake:
             self._check_open()
-            self._queue.append(submission)
-            self._queued += len(parcel)
+            self._queue.extend(submissions)
+            self._queued += sum(map(len, parcels))
             self._wake.notify_all()
-        return submission
+        return submissions
 
     def _check_open(self) -> None:
         if self._halted is not None:

@@ -18,6 +18,7 @@ from psycopg_pool import ConnectionPool
 
 from audit import store
 from audit.app import Parts
+from audit.checkers import Checkers
 from audit.checkpoint import WitnessKey, WitnessPolicy
 from audit.entry import Actor, Compliance, Entry, Place, sign_entry
 from audit.equivocation import Equivocation
@@ -161,12 +162,14 @@ def check_kept(receipt: Receipt, entries: Iterable[Entry], *, as_of_us: int) -> 
 
 
 @contextmanager
-def running_log(dsn: str, terms: Terms, consortium: bytes = b"{}") -> Iterator[Parts]:
+def running_log(
+    dsn: str, terms: Terms, consortium: bytes = b"{}", *, checkers: Checkers | None = None
+) -> Iterator[Parts]:
     """The log's parts over a database, without HTTP."""
     store.prepare(dsn)
     with (
         ConnectionPool(dsn, min_size=1, max_size=8, open=True) as pool,
-        run_parts(pool, terms, consortium=consortium) as parts,
+        run_parts(pool, terms, consortium=consortium, checkers=checkers) as parts,
     ):
         yield parts
 

@@ -32,7 +32,7 @@ _EXAMPLE = {
 
 async def _read_deposit(request: Request) -> Deposit:
     """The deposit in the request's body. Asynchronous, because reading a body is."""
-    body = await read_body(request, MAX_DEPOSIT_BYTES)
+    body = await read_body(request.receive, MAX_DEPOSIT_BYTES)
     try:
         return Deposit.from_json(json.loads(body.decode()))
     except (ValueError, RecursionError) as cause:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from audit_parties import Chain, Consortium, NearLog, Said, new_signer, now_us, running_log
+from checker_processes import await_checkers, children
 
 from audit import checkers
 from audit.checkers import Checkers
 from audit.entry import Entry
+from audit.gathering import Gathering
 from audit.intake import Intake
 from audit.parcel import Parcel
 from audit.pushback import Pushback, Room
@@ -33,28 +35,6 @@ def north() -> Consortium:
 def pool(north: Consortium) -> Iterator[Checkers]:
     with Checkers(north.terms(), 2) as running:
         yield running
-
-
-def children() -> list[int]:
-    """The checkers of this process."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-        except OSError:
-            continue
-        if b"audit.checkers" in command and int(parent) == os.getpid():
-            found.append(int(folder.name))
-    return found
-
-
-def await_checkers(count: int) -> list[int]:
-    deadline = time.monotonic() + 10
-    while len(found := children()) != count:
-        assert time.monotonic() < deadline, f"{len(found)} checkers, expected {count}"
-        time.sleep(0.02)
-    return found
 
 
 def test_columns_are_those_of_the_entries_whoever_checked_them(north, pool):
@@ -182,15 +162,15 @@ def test_checkers_end_with_their_pool_and_with_the_process_that_started_them(nor
         "north = Consortium(quorum=0)\n"
         "pool = Checkers(north.terms(), 2).__enter__()\n"
         "pool.check(north.chain().several(80))\n"
-        "import test_checkers\n"
-        "print(*test_checkers.children(), flush=True)\n"
+        "from checker_processes import children\n"
+        "print(*children(), flush=True)\n"
         "time.sleep(60)\n"
     )
-    folders = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    folder = str(Path(__file__).parents[1])
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": folders},
+        env={**os.environ, "PYTHONPATH": folder},
     )
     orphans = [Path("/proc") / number for number in process.stdout.readline().decode().split()]
     process.kill()
@@ -214,7 +194,11 @@ def test_what_checkers_passed_is_ordered_stored_and_promised(dsn, north, pool):
     contents = north.chain().several(COUNT)
     with running_log(dsn, north.terms()) as parts:
         intake = Intake(
-            parts.sequencer, north.terms(), Pushback(Room(), time.monotonic), checkers=pool
+            parts.sequencer,
+            north.terms(),
+            Pushback(Room(), time.monotonic),
+            checkers=pool,
+            gathering=Gathering(pool, parts.sequencer),
         )
         promise = intake.offer(contents, "anna")
         assert promise.submission.wait(10) == list(range(COUNT))

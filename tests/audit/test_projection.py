@@ -1,5 +1,7 @@
 """The projection: no entry that the log takes, however odd, keeps it from going on."""
 
+import psycopg
+import pytest
 from audit_story import Story
 from desk_parties import terms_of, wait_until
 from psycopg_pool import ConnectionPool
@@ -9,7 +11,8 @@ from audit.desk.answers.health import health
 from audit.entry import Place, sign_entry
 from audit.errors import AuditError
 from audit.ids import uuid7
-from audit.projection import Projector
+from audit.projection import Progress, stopped_at
+from audit.projector import ProjectingApart, ProjectingHere, Projector
 from audit.service import run_parts
 from audit.trust import Trust
 from audit.watermarks import Mark, Watermarks
@@ -67,7 +70,7 @@ def test_an_entry_that_cannot_be_projected_stops_nothing_unseen(dsn):
             outbox.install(connection)
             connection.execute("TRUNCATE audit_event, audit_oddity")
             connection.execute(BREAK)
-        projector = Projector(pool, watermarks, {}, pause_s=0.05)
+        projector = Projector(ProjectingHere(pool, {}), watermarks, pause_s=0.05)
         projector.start()
         try:
             wait_until(lambda: state() == (3, 3))
@@ -108,3 +111,64 @@ def test_entries_of_any_shape_are_projected(dsn):
     assert {organisation for organisation, _, _ in rows} == {"Org east"}
     assert rows[1][2] == ["east"]
     assert rows[2][1] == 800
+
+
+@pytest.fixture
+def apart(dsn):
+    story = Story()
+    for number in range(6):
+        story.write("east", Event("test.said", {}, round=number))
+    store.prepare(dsn)
+    with (
+        ConnectionPool(dsn, min_size=1, max_size=6, open=True) as pool,
+        run_parts(pool, terms_of(story), consortium=story.consortium_bytes) as parts,
+    ):
+        for name in ("east", "north", "south"):
+            parts.witnessing.offer(f"demo/{name}/witness", "", wait_s=0)
+        parts.sequencer.submit(story.entries)
+        wait_until(lambda: parts.sequencer.watermarks.size(Mark.PROJECTED) == 6)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("TRUNCATE audit_event, audit_oddity")
+    projecting = ProjectingApart(dsn, {"demo/east": "Org east"})
+    yield projecting
+    projecting.close()
+
+
+def test_another_process_projects(apart, dsn):
+    assert apart.project() == Progress(6, is_stopped=False)
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("SELECT DISTINCT organisation FROM audit_event").fetchall()
+        connection.execute("TRUNCATE audit_event, audit_oddity")
+        connection.execute(BREAK)
+    assert rows == [("Org east",)]
+    assert apart.project() == Progress(3, is_stopped=True)
+    with psycopg.connect(dsn) as connection:
+        assert stopped_at(connection) == 3
+
+
+def test_a_process_that_is_gone_is_replaced_and_one_without_its_database_stays(apart, dsn):
+    assert apart.project().size == 6
+    apart._process.kill()
+    with pytest.raises(psycopg.OperationalError, match="another is started"):
+        apart.project()
+    assert apart.project().size == 6
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    running = apart._process.pid
+    with pytest.raises(psycopg.OperationalError):
+        apart.project()
+    assert apart.project().size == 6
+    assert apart._process.pid == running
+
+
+def test_after_the_end_nothing_is_started(apart):
+    apart.project()
+    apart.close()
+    with pytest.raises(psycopg.OperationalError):
+        apart.project()
+    with pytest.raises(psycopg.OperationalError):
+        apart.project()
+    assert apart._process is None
