@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -193,8 +193,17 @@ def small_plan(title: str = "A small plan", **changes: object) -> Plan:
 
 
 @contextmanager
-def federation(folder: Path, postgres: str, *, patients: int = 24) -> Iterator[Federation]:
-    """A federation of three hospitals with small synthetic cohorts."""
+def federation(
+    folder: Path,
+    postgres: str,
+    *,
+    patients: int = 24,
+    alter: Callable[[str, Path], None] = lambda name, images: None,
+) -> Iterator[Federation]:
+    """A federation of three hospitals with small synthetic cohorts.
+
+    `alter` is told of each hospital's name and folder of images before they are taken in.
+    """
     with ExitStack() as stack:
         parties = _provision(folder, postgres, stack)
         stack.enter_context(_audit_service(folder / "audit"))
@@ -207,6 +216,7 @@ def federation(folder: Path, postgres: str, *, patients: int = 24) -> Iterator[F
         for number, (name, scanner) in enumerate(zip(HOSPITALS, SCANNERS.values(), strict=True)):
             images = folder / name / "images"
             write_hospital(images, scanner, patients, seed=number + 1)
+            alter(name, images)
             settings = read_settings(folder / name / "node.toml", NodeSettings)
             made.quarantined[name] = take_in(settings, silent)["quarantined"]
             keeper = stack.enter_context(open_log_keeper(settings))

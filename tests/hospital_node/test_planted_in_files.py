@@ -9,20 +9,18 @@ import json
 import logging
 import random
 import traceback
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from hospital_home import answer, enrolled_home, run
+from leaks.keeping import columns, files_under
 from leaks.measuring import EVERYWHERE
 from leaks.planting import Traces, person
 from leaks.searching import traces_left
 from leaks.streams import in_jpeg
 from protocol_strategies import a_plan
-from psycopg import sql
 from synthetic import stored_chest, write_labels
 
 from audit.settings import read_settings
@@ -32,14 +30,6 @@ from hospital_node.imaging.tensors import TensorCache
 from hospital_node.settings import NodeSettings
 from hospital_node.training.features import FeatureCache, read_kept
 from protocol.plan import Cohort, Preprocessing
-
-PATHS = {
-    ("imaging_folder", "folder"),
-    ("imaging_copy", "path"),
-    ("imaging_instance", "path"),
-    ("imaging_quarantine", "path"),
-}
-"""The columns that may identify: what a scan needs to find a file again."""
 
 SPECIAL = {"JPEG comment, EXIF, trailer", "pixels that spell, 8 bits", "pixels that spell, 16 bits"}
 KINDS = [kind for kind in EVERYWHERE if kind not in SPECIAL]
@@ -90,39 +80,6 @@ def people(tmp_path: Path, dsn: str) -> tuple[Path, list[Traces]]:
 def assert_nothing_of(people: list[Traces], content: bytes, where: str) -> None:
     for who in people:
         assert traces_left(content, who) == set(), where
-
-
-def columns(dsn: str) -> Iterator[tuple[str, bytes]]:
-    """Every column of every table of the database but those of paths, as bytes."""
-    with psycopg.connect(dsn) as connection:
-        found = connection.execute(
-            "SELECT table_schema, table_name, column_name FROM information_schema.columns "
-            "WHERE table_schema NOT IN ('pg_catalog', 'information_schema')"
-        ).fetchall()
-        for schema, table, column in found:
-            if (table, column) in PATHS:
-                continue
-            query = sql.SQL("SELECT {} FROM {}").format(
-                sql.Identifier(column), sql.Identifier(schema, table)
-            )
-            values = connection.execute(query).fetchall()
-            yield f"{table}.{column}", b"\n".join(as_bytes(value) for (value,) in values)
-
-
-def as_bytes(value: Any) -> bytes:
-    if isinstance(value, bytes | memoryview):
-        return bytes(value)
-    return (json.dumps(value) if isinstance(value, dict | list) else str(value)).encode()
-
-
-def files_under(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(folder.rglob("*")):
-        yield "a name", path.relative_to(folder).as_posix().encode()
-        if path.is_file():
-            yield path.name, path.read_bytes()
-            if zipfile.is_zipfile(path):
-                with zipfile.ZipFile(path) as shard:
-                    yield from ((path.name, shard.read(name)) for name in shard.namelist())
 
 
 def without_files(value: Any) -> Any:
