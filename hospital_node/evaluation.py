@@ -20,6 +20,7 @@ from hospital_node.local_events import ReportMade, report_made
 from hospital_node.reads import note_read
 from hospital_node.site import Site
 from hospital_node.training.accountant import epsilon
+from hospital_node.training.engine import HeadEngine
 from hospital_node.training.evaluate import auc_with_interval, patient_scores, roc_curve
 from hospital_node.training.features import PatientFeatures
 from hospital_node.training.mechanism import PatientMechanism
@@ -203,7 +204,8 @@ def _report(
     mechanism = PatientMechanism.of(
         plan, sample_rate=ballot.sample_rate, noise_multiplier=ballot.noise_multiplier
     )
-    alone = train_alone(plan, groups.train, mechanism=mechanism, randomness=randomness)
+    engine = HeadEngine(groups.train)
+    alone = train_alone(plan, engine, mechanism=mechanism, randomness=randomness)
     with site.pool.connection() as connection:
         charges = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)
     mine = [charge.mechanism for charge in charges if charge.plan_id == plan.id]

@@ -23,6 +23,7 @@ from hospital_node.local_events import OrderRefused, order_refused
 from hospital_node.provenance import provenance_of
 from hospital_node.reads import note_read
 from hospital_node.site import Site
+from hospital_node.training.engine import HeadEngine
 from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.model import check_installed
 from hospital_node.training.randomness import Randomness
@@ -102,7 +103,11 @@ def _train(
     note_read(site, admitted, Purpose.TRAINING, patients=patients)
     features = site.features.features(patients, admitted.plan)
     update = train_steps(
-        admitted.plan, features, mechanism=mechanism, start=start, randomness=randomness
+        admitted.plan,
+        HeadEngine(features),
+        mechanism=mechanism,
+        start=start,
+        randomness=randomness,
     )
     egress.check_update(admitted.plan, admitted.ballot, update=update, start=start)
     return _send(site, admitted, opening, update=update)

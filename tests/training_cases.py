@@ -1,10 +1,13 @@
 """Patients, plans and predictable coins for the tests of training."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.training.features import PatientFeatures
 from hospital_node.training.mechanism import PatientMechanism
+from hospital_node.training.pictures import PatientPictures
 
 FEATURES = 1280
 
@@ -63,3 +66,22 @@ def without_last(patients: PatientFeatures) -> PatientFeatures:
         first_image=patients.first_image[:-1],
         images=patients.images[: patients.first_image[-2]],
     )
+
+
+def make_pictures(
+    counts: tuple[int, ...], *, shape: tuple[int, ...] = (1, 8, 8), seed: int = 0
+) -> PatientPictures:
+    """Patients with so many pictures each; the brighter ones are positive. Pictures are float64."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(len(counts)) % 2
+    images = generator.standard_normal((sum(counts), *shape))
+    images += np.repeat(labels, counts).reshape(-1, *(1 for _ in shape))
+    first_image = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return pictures_of(images, labels.astype(np.int64), first_image)
+
+
+def pictures_of(
+    images: NDArray[np.floating[Any]], labels: NDArray[np.int64], first_image: NDArray[np.int64]
+) -> PatientPictures:
+    """Patients whose pictures are in memory."""
+    return PatientPictures(labels, first_image, read=lambda row: images[row])

@@ -4,21 +4,30 @@ The one rule: its scale comes from the sensitivity that the sum itself carries, 
 argument. What the sum means is not known here.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.training import randomness as coins
 from hospital_node.training.clipper import BoundedSum
 
+BLOCK = 1 << 16
+"""Coordinates noised at once: the coins of a network with millions would take gigabytes."""
+
 
 def add_noise(
     bounded: BoundedSum, noise_multiplier: float, randomness: coins.Randomness
-) -> NDArray[np.float64]:
+) -> NDArray[np.floating[Any]]:
     """The sum with independent N(0, (σ·sensitivity)²) noise on every coordinate. Shape (D,).
 
     Guarantee: the Gaussian mechanism for one patient added or removed, with noise multiplier
     `noise_multiplier` (Mironov 2017, Prop. 7), if `randomness` is secure.
     """
     scale = noise_multiplier * bounded.sensitivity
-    noise = scale * coins.standard_normal(randomness, bounded.value.size)
-    return bounded.value + noise.reshape(bounded.value.shape)
+    noised = np.empty_like(bounded.value)
+    for begin in range(0, noised.size, BLOCK):
+        part = bounded.value[begin : begin + BLOCK]
+        # Added in float64; what the array's own type rounds off afterwards is post-processing.
+        noised[begin : begin + BLOCK] = part + scale * coins.standard_normal(randomness, part.size)
+    return noised

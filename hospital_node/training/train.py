@@ -6,27 +6,23 @@ the caller's business: charge the ledger before calling.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hospital_node.training import noise, sampler
-from hospital_node.training.engine import Engine, HeadEngine
-from hospital_node.training.features import PatientFeatures
+from hospital_node.training.engine import Engine, Parameters
 from hospital_node.training.mechanism import PatientMechanism
-from hospital_node.training.model import Head
 from hospital_node.training.randomness import Randomness
-from protocol.catalogue import initial_state
+from protocol.catalogue import initial_state, layout_of
 from protocol.plan import Optimiser, Plan
-from protocol.update import Packed
+from protocol.update import Packed, check_packed
 
 
 def noised_mean(
     engine: Engine,
-    parameters: NDArray[np.float64],
+    parameters: Parameters,
     *,
-    first_image: NDArray[np.int64],
     mechanism: PatientMechanism,
     randomness: Randomness,
-) -> NDArray[np.float64]:
+) -> Parameters:
     """One step's gradient: the noised sum divided by the expected number of patients. Shape (D,).
 
     A step that happens to draw nobody is noise only.
@@ -34,7 +30,7 @@ def noised_mean(
     Guarantee: the sampled Gaussian mechanism with (q, σ) of `mechanism`, one patient added or
     removed; the divisor is public.
     """
-    draw = sampler.draw_patients(first_image, mechanism, randomness)
+    draw = sampler.draw_patients(engine.first_image, mechanism, randomness)
     bounded = engine.clipped_sum(parameters, draw, mechanism.max_grad_norm)
     noised = noise.add_noise(bounded, mechanism.noise_multiplier, randomness)
     return noised / mechanism.expected_patients
@@ -42,7 +38,7 @@ def noised_mean(
 
 def train_steps(
     plan: Plan,
-    patients: PatientFeatures,
+    engine: Engine,
     *,
     mechanism: PatientMechanism,
     start: Packed,
@@ -56,25 +52,18 @@ def train_steps(
     Raises:
         LayoutError: `start` is not a model of the plan's network.
     """
-    engine = HeadEngine(patients)
-    begin = Head.from_packed(plan.network, start).flat()
-    parameters = begin.copy()
-    velocity = np.zeros_like(begin)
+    check_packed(layout_of(plan.network), start)
+    begin = start.astype(engine.precision)
+    parameters, velocity = begin.copy(), np.zeros_like(begin)
     for _ in range(mechanism.steps):
-        gradient = noised_mean(
-            engine,
-            parameters,
-            first_image=patients.first_image,
-            mechanism=mechanism,
-            randomness=randomness,
-        )
+        gradient = noised_mean(engine, parameters, mechanism=mechanism, randomness=randomness)
         parameters, velocity = _descend(plan.optimiser, gradient, parameters, velocity=velocity)
-    return Head.from_flat(parameters - begin).packed(plan.network)
+    return (parameters - begin).astype("<f4")
 
 
 def train_alone(
     plan: Plan,
-    patients: PatientFeatures,
+    engine: Engine,
     *,
     mechanism: PatientMechanism,
     randomness: Randomness,
@@ -86,18 +75,18 @@ def train_alone(
     model = initial_state(plan.network)
     for _ in range(plan.rounds):
         model = model + train_steps(
-            plan, patients, mechanism=mechanism, start=model, randomness=randomness
+            plan, engine, mechanism=mechanism, start=model, randomness=randomness
         )
     return model
 
 
 def _descend(
     optimiser: Optimiser,
-    gradient: NDArray[np.float64],
-    parameters: NDArray[np.float64],
+    gradient: Parameters,
+    parameters: Parameters,
     *,
-    velocity: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    velocity: Parameters,
+) -> tuple[Parameters, Parameters]:
     """Stochastic gradient descent with heavy-ball momentum; parameters and velocity afterwards."""
     slope = gradient + float(optimiser.weight_decay) * parameters
     velocity = float(optimiser.momentum) * velocity + slope

@@ -24,7 +24,6 @@ def test_a_step_and_a_calibration() -> None:
         gradient = noised_mean(
             engine,
             parameters,
-            first_image=patients.first_image,
             mechanism=mechanism,
             randomness=randomness,
         )

@@ -4,6 +4,7 @@ from protocol_strategies import a_plan
 from training_cases import SeededRandomness, a_mechanism, make_patients
 
 from hospital_node.errors import PrivacyError
+from hospital_node.training.engine import HeadEngine
 from hospital_node.training.evaluate import auc, patient_scores
 from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.randomness import SecureRandomness
@@ -14,14 +15,14 @@ from protocol.plan import Optimiser
 from protocol.update import check_packed
 
 PLAN = a_plan(optimiser=Optimiser(learning_rate="8", momentum="0.8", local_steps=10))
-PATIENTS = make_patients((1, 2, 1, 4) * 50)
+ENGINE = HeadEngine(make_patients((1, 2, 1, 4) * 50))
 MECHANISM = a_mechanism(noise_multiplier=1.0, expected_patients=100, steps=10)
 
 
 def test_a_round_of_steps_learns_and_travels_in_the_agreed_layout() -> None:
     start = initial_state(PLAN.network)
     update = train_steps(
-        PLAN, PATIENTS, mechanism=MECHANISM, start=start, randomness=SeededRandomness(0)
+        PLAN, ENGINE, mechanism=MECHANISM, start=start, randomness=SeededRandomness(0)
     )
     check_packed(layout_of(PLAN.network), update)
     others = make_patients((1, 1, 3) * 30, seed=1)
@@ -33,7 +34,7 @@ def test_two_rounds_with_the_systems_coins_are_never_the_same() -> None:
     updates = [
         train_steps(
             PLAN,
-            PATIENTS,
+            ENGINE,
             mechanism=MECHANISM,
             start=start,
             randomness=SecureRandomness.from_system(),
@@ -47,7 +48,7 @@ def test_an_update_is_the_change_and_not_the_model() -> None:
     start = initial_state(PLAN.network) + np.float32(0.25)
     silent = a_mechanism(sample_rate=1e-12, noise_multiplier=1e-9)
     update = train_steps(
-        PLAN, PATIENTS, mechanism=silent, start=start, randomness=SeededRandomness(0)
+        PLAN, ENGINE, mechanism=silent, start=start, randomness=SeededRandomness(0)
     )
     assert np.abs(update).max() < 1e-6
 
@@ -59,7 +60,7 @@ def test_momentum_and_weight_decay_are_the_plans() -> None:
     )
     start = initial_state(plan.network) + np.float32(1)
     update = train_steps(
-        plan, PATIENTS, mechanism=silent, start=start, randomness=SeededRandomness(0)
+        plan, ENGINE, mechanism=silent, start=start, randomness=SeededRandomness(0)
     )
     first = 1 - 0.1 * 0.2
     second = first - 0.1 * (0.5 * 0.2 + 0.2 * first)
@@ -67,12 +68,12 @@ def test_momentum_and_weight_decay_are_the_plans() -> None:
 
 
 def test_a_hospital_alone_takes_as_many_steps_as_the_whole_plan() -> None:
-    alone = train_alone(PLAN, PATIENTS, mechanism=MECHANISM, randomness=SeededRandomness(1))
+    alone = train_alone(PLAN, ENGINE, mechanism=MECHANISM, randomness=SeededRandomness(1))
     coins = SeededRandomness(1)
     model = initial_state(PLAN.network)
     for _ in range(PLAN.rounds):
         model = model + train_steps(
-            PLAN, PATIENTS, mechanism=MECHANISM, start=model, randomness=coins
+            PLAN, ENGINE, mechanism=MECHANISM, start=model, randomness=coins
         )
     assert np.array_equal(alone, model)
 
@@ -82,9 +83,7 @@ def test_a_model_that_is_not_finite_is_refused(fault: float) -> None:
     start = initial_state(PLAN.network)
     start[3] = fault
     with pytest.raises(LayoutError):
-        train_steps(
-            PLAN, PATIENTS, mechanism=MECHANISM, start=start, randomness=SeededRandomness(0)
-        )
+        train_steps(PLAN, ENGINE, mechanism=MECHANISM, start=start, randomness=SeededRandomness(0))
 
 
 def test_what_is_billed_is_what_is_trained_with() -> None:
