@@ -12,9 +12,17 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.tag import Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from hospital_node.imaging.deidentify import Annotation, annotation_of
 from hospital_node.imaging.frames import MAX_FRAMES, header_of
@@ -34,6 +42,18 @@ MAX_VOXELS = 2**28
 
 _SAMPLED = 16
 """One value in so many, along rows and along columns, is shown to see whether it can be."""
+
+_PIXELS = Tag(0x7FE0, 0x0010)
+
+_PLAIN = frozenset(
+    {
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        DeflatedExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+    }
+)
+"""Transfer syntaxes whose pixels lie in the data set as they are (PS3.5 §A.1 to A.3, A.5)."""
 
 _MAX_ID_CHARACTERS = 64
 """PS3.5 §6.2: LO and UI hold at most 64."""
@@ -111,7 +131,7 @@ def inspect_file(content: Content) -> Facts | Fault:
     stage = Reason.BAD_HEADER
     try:
         with view_of(content) as file:
-            instance = dcmread(file)
+            instance = _with_stream(dcmread(file))
         _check_identity(instance)
         _check_geometry(instance)
         facts = _facts(instance)
@@ -127,6 +147,15 @@ def inspect_file(content: Content) -> Facts | Fault:
     except Exception:  # noqa: BLE001 - outermost edge: whatever a parser or codec raises is the file's
         return Fault(reason=stage)
     return facts
+
+
+def _with_stream(instance: Dataset) -> Dataset:
+    """The instance with coded pixels as bytes, which decoders want; plain ones may stay a view."""
+    pixels = instance.get_item(_PIXELS) if _PIXELS in instance else None
+    is_plain = instance.file_meta.get("TransferSyntaxUID") in _PLAIN
+    if isinstance(pixels, RawDataElement) and not is_plain:
+        instance[_PIXELS] = pixels._replace(value=bytes(pixels.value or b""))
+    return instance
 
 
 def _check_identity(instance: Dataset) -> None:

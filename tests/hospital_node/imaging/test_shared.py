@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import KEY, deflate_bomb, file_of, stored_chest
@@ -15,6 +16,7 @@ from hospital_node.imaging.fingerprint import Fingerprints
 from hospital_node.imaging.quarantine import Reason
 from hospital_node.imaging.reader import BoundedReader, Limits, Request, Wanted
 from hospital_node.imaging.reading import Facts, Fault, inspect_file
+from hospital_node.imaging.scanner import SCANNERS
 from hospital_node.imaging.shared import Slot
 
 TRIES = """
@@ -97,12 +99,15 @@ def test_a_length_that_is_a_lie_makes_no_room(monkeypatch):
     assert shared.file_of(memoryview(b"short")).read(2**62) == b"short"
 
 
-def test_a_file_is_the_same_wherever_it_lies(monkeypatch):
-    content = file_of(stored_chest())
+@pytest.mark.parametrize("scanner", SCANNERS.values(), ids=lambda scanner: scanner.name)
+def test_a_file_is_the_same_wherever_it_lies(monkeypatch, scanner):
+    content = file_of(stored_chest(scanner))
     found = inspect_file(content)
-    monkeypatch.setattr(shared, "_SMALL_BYTES", 100_000)  # less than the file and its pixels
+    monkeypatch.setattr(shared, "_SMALL_BYTES", 10_000)  # less than the file and its pixels
+    assert len(content) > 12_000
     assert inspect_file(memoryview(content)) == found
     assert isinstance(found, Facts)
+    assert clear_file(memoryview(content)) == clear_file(content)
 
 
 def test_of_files_that_are_asked_about_together_the_guilty_one_is_blamed():
