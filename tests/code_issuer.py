@@ -22,13 +22,14 @@ class CodeIssuer(Issuer):
         super().__init__(url)
         self.codes: dict[str, dict[str, str]] = {}
         self.claims_of_next: dict[str, Any] = {}
+        self.endpoints = {
+            "authorization_endpoint": f"{url}/authorize",
+            "token_endpoint": f"{url}/token",
+        }
 
     def documents(self) -> dict[str, dict[str, Any]]:
         found = super().documents()
-        found["/.well-known/openid-configuration"] |= {
-            "authorization_endpoint": f"{self.url}/authorize",
-            "token_endpoint": f"{self.url}/token",
-        }
+        found["/.well-known/openid-configuration"] |= self.endpoints
         return found
 
     def authorize(self, address: str) -> tuple[str, str]:

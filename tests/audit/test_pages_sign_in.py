@@ -49,6 +49,16 @@ def come_back(visitor: Visitor, code: str, state: str):
     return visitor.get(f"/sign-in/return?code={code}&state={state}", follow_redirects=False)
 
 
+@pytest.mark.parametrize("endpoint", ["authorization_endpoint", "token_endpoint"])
+def test_a_provider_that_sends_people_through_the_clear_is_not_used(
+    opened, issuer, monkeypatch, endpoint
+):
+    monkeypatch.setitem(issuer.endpoints, endpoint, "http://provider.example/in-the-clear")
+    answer = Visitor(opened).get("/sign-in/provider", follow_redirects=False)
+    assert answer.status_code == 503
+    assert "location" not in answer.headers
+
+
 def test_a_person_signs_in_at_the_provider_and_is_a_pseudonym_here(opened, issuer):
     visitor = Visitor(opened)
     assert "Sign in with your institution" in visitor.page("/sign-in")

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import httpx
 import jwt
 
+from audit.desk.settings import is_protected
 from audit.refusal import LogUnavailableError
 
 _TIMEOUT_S = 5.0
@@ -134,6 +135,8 @@ class CodeFlow:
             if content["issuer"] != issuer:
                 raise ValueError("it names another issuer")
             found = str(content["authorization_endpoint"]), str(content["token_endpoint"])
+            if not all(map(is_protected, found)):
+                raise ValueError("whoever stands on the way could sign people in")
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as cause:
             raise LogUnavailableError("the identity provider's discovery cannot be had") from cause
         with self._lock:
