@@ -6,8 +6,6 @@ asked about with them are asked about alone.
 """
 
 import contextlib
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,14 +14,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from queue import SimpleQueue
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import structlog
 
 from audit.checker import Ask, Verdict, read_verdict, terms_frame
+from audit.child import Child
 from audit.entry import MAX_ENTRY_BYTES
 from audit.errors import AuditError
-from audit.frames import read_frame, write_frame
 from audit.parcel import Parcel
 from audit.refusal import EntryRefusedError, LogUnavailableError
 from audit.terms import Terms
@@ -173,45 +171,21 @@ class _Checker:
     """One process, and the next one where that is gone."""
 
     def __init__(self, first: bytes) -> None:
-        self._first = first
-        self._process: subprocess.Popen[bytes] | None = None
-        self._watch = _Watch()
-        with contextlib.suppress(OSError):
-            self._started()  # before there is work, so that the first need not wait
+        self._child = Child("audit.checker", first)
+        self._watch = _Watch(self._child)
+        self._child.start()
 
     def ask(self, ask: Ask, bundle: bytes) -> bytes | None:
         """What the checker answers, or none where it is gone or hangs."""
-        answer = None
-        with contextlib.suppress(OSError):
-            process = self._started()
-            with self._watch.over(process):
-                write_frame(_pipe(process.stdin), ask.value, bundle)
-                answer = read_frame(_pipe(process.stdout))
+        with self._watch.over():
+            answer = self._child.ask(ask.value, bundle)
         if answer is None:
-            _log.warning("checker gone", exit_code=self.end())
+            _log.warning("checker gone", exit_code=self._child.end())
         return answer
 
-    def end(self) -> int | None:
-        """End the process, which holds nothing; its exit code, or none where there is none."""
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        process.kill()  # nothing happens where it has ended by itself
-        with contextlib.suppress(OSError):
-            _pipe(process.stdin).close()
-        _pipe(process.stdout).close()
-        return process.wait()
-
-    def _started(self) -> "subprocess.Popen[bytes]":
-        if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "audit.checker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,  # a Ctrl-C is for the service alone
-            )
-            write_frame(_pipe(self._process.stdin), self._first)
-        return self._process
+    def end(self) -> None:
+        """End the process, which holds nothing."""
+        self._child.end()
 
 
 class _Watch:
@@ -220,28 +194,29 @@ class _Watch:
     One thread for all questions; to start one for each takes as long as some answers do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, child: Child) -> None:
+        self._child = child
         self._lock = threading.Lock()
-        self._watched: tuple[subprocess.Popen[bytes], float] | None = None
+        self._ends_s: float | None = None
         threading.Thread(target=self._run, name="checker's watch", daemon=True).start()
 
     @contextlib.contextmanager
-    def over(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    def over(self) -> Iterator[None]:
         """Kill the process where the block takes longer than it may."""
         with self._lock:
-            self._watched = (process, time.monotonic() + _LONGEST_S)
+            self._ends_s = time.monotonic() + _LONGEST_S
         try:
             yield
         finally:
             with self._lock:
-                self._watched = None
+                self._ends_s = None
 
     def _run(self) -> None:
         while True:
             time.sleep(_WATCH_S)
             with self._lock:
-                if self._watched is not None and time.monotonic() > self._watched[1]:
-                    self._watched[0].kill()
+                if self._ends_s is not None and time.monotonic() > self._ends_s:
+                    self._child.kill()
 
 
 def _result(job: _Job) -> bytes:
@@ -249,9 +224,3 @@ def _result(job: _Job) -> bytes:
         return job.answer.result(_ATTEMPTS * _LONGEST_S)
     except TimeoutError as cause:
         raise LogUnavailableError("the checkers are busy; submit the same entries again") from cause
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise OSError("the checker has no pipe")
-    return pipe

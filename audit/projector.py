@@ -9,18 +9,18 @@ from those who write them. What is projected, and how, is in `projection`.
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import IO, Protocol
+from typing import Protocol
 
 import orjson
 import psycopg
 import structlog
 from psycopg_pool import ConnectionPool
 
+from audit.child import Child
 from audit.frames import read_frame, write_frame
 from audit.journal import start_journal
 from audit.projection import Progress, project_next
@@ -79,20 +79,14 @@ class ProjectingApart:
     """Has another process project, and another one where that is gone."""
 
     def __init__(self, dsn: str, organisations: Mapping[str, str]) -> None:
-        self._first = orjson.dumps({"dsn": dsn, "organisations": dict(organisations)})
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-        self._is_closed = False
+        first = orjson.dumps({"dsn": dsn, "organisations": dict(organisations)})
+        self.child = Child("audit.projector", first)
 
     def project(self) -> Progress:
         """Project the next entries, over that process's own connection."""
-        answer = None
-        with contextlib.suppress(OSError):
-            process = self._started()
-            write_frame(_pipe(process.stdin), b"")
-            answer = read_frame(_pipe(process.stdout))
+        answer = self.child.ask(b"")
         if answer is None:
-            self._end()
+            self.child.end()
             raise psycopg.OperationalError("the process that projects is gone; another is started")
         said = orjson.loads(answer)
         if "fault" in said:
@@ -101,35 +95,7 @@ class ProjectingApart:
 
     def close(self) -> None:
         """End the process: what it has not committed was not done."""
-        with self._lock:
-            self._is_closed = True
-            process = self._process
-        if process is not None:
-            process.kill()
-
-    def _started(self) -> "subprocess.Popen[bytes]":
-        with self._lock:
-            if self._is_closed:
-                raise BrokenPipeError("the service stops")
-            if self._process is None:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "audit.projector"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    start_new_session=True,  # a Ctrl-C is for the service alone
-                )
-                write_frame(_pipe(self._process.stdin), self._first)
-            return self._process
-
-    def _end(self) -> None:
-        with self._lock:
-            process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            with contextlib.suppress(OSError):
-                _pipe(process.stdin).close()
-            _pipe(process.stdout).close()
-            process.wait()
+        self.child.close()
 
 
 class Projector:
@@ -176,12 +142,6 @@ class Projector:
         """Do nothing for so long; woken by the end of the service alone."""
         # Nothing is ever projected beyond this.
         self._watermarks.wait_beyond(Mark.PROJECTED, 2**63, timeout_s=pause_s)
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise OSError("the process has no pipe")
-    return pipe
 
 
 def main() -> None:

@@ -148,7 +148,7 @@ def test_another_process_projects(apart, dsn):
 
 def test_a_process_that_is_gone_is_replaced_and_one_without_its_database_stays(apart, dsn):
     assert apart.project().size == 6
-    apart._process.kill()
+    apart.child.kill()
     with pytest.raises(psycopg.OperationalError, match="another is started"):
         apart.project()
     assert apart.project().size == 6
@@ -157,11 +157,11 @@ def test_a_process_that_is_gone_is_replaced_and_one_without_its_database_stays(a
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    running = apart._process.pid
+    running = apart.child.pid
     with pytest.raises(psycopg.OperationalError):
         apart.project()
     assert apart.project().size == 6
-    assert apart._process.pid == running
+    assert apart.child.pid == running
 
 
 def test_after_the_end_nothing_is_started(apart):
@@ -171,4 +171,4 @@ def test_after_the_end_nothing_is_started(apart):
         apart.project()
     with pytest.raises(psycopg.OperationalError):
         apart.project()
-    assert apart._process is None
+    assert apart.child.pid is None
