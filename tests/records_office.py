@@ -20,6 +20,7 @@ from audit.desk.records.policy import RetentionPolicy
 from audit.desk.records.store import Matter, Proposal, Scope, Why
 from audit.entry import Compliance, Entry
 from audit.outbox import Outbox
+from audit.payloads import store as payload
 from audit.payloads.deposit import Deposit
 from audit.payloads.intake import PayloadIntake, Receipt
 from audit.relay import Relay
@@ -137,3 +138,8 @@ def open_office(dsn: str) -> Iterator[Office]:
             relay=Relay(pool, parts.sequencer),
             clock=clock,
         )
+
+
+def is_kept(office: Office, commitment: bytes) -> bool:
+    with office.pool.connection() as connection:
+        return payload.find(connection, commitment).removed_by is None

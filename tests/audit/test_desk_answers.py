@@ -30,6 +30,15 @@ READER = Actor(ActorKind.PERSON, "reader.7", "Org east", "radiologist", "reading
 def told() -> Story:
     """A run of two rounds, with what came before it and after it."""
     story = whole_story()
+    begin(story)
+    read(story)
+    score(story)
+    story.open(3)  # nobody ever closes it
+    return story
+
+
+def begin(story: Story) -> None:
+    """The run's creation, its plan's activation, and what one hospital trains on."""
     plan = story.plan
     story.write("centre", events.run_created(RunStart(plan_id=plan.id, run_id=RUN, rounds=2)))
     votes = tuple(Counted(site=site, ballot_digest=story.ballot(site).digest) for site in HOSPITALS)
@@ -60,7 +69,12 @@ def told() -> Story:
             )
         ),
     )
-    read = events.read_signed(
+
+
+def read(story: Story) -> None:
+    """A reader's judgement, and a person who overrides it."""
+    plan = story.plan
+    signed = events.read_signed(
         Read(
             plan_id=plan.id,
             run_id=RUN,
@@ -72,7 +86,7 @@ def told() -> Story:
         ),
         READER,
     )
-    entry = json.loads(story.write("east", read))
+    entry = json.loads(story.write("east", signed))
     story.write(
         "centre",
         events.oversight_override(
@@ -86,9 +100,14 @@ def told() -> Story:
             READER,
         ),
     )
+
+
+def score(story: Story) -> None:
+    """What each hospital contributed."""
+    plan = story.plan
     scores = tuple(
-        Score(site=site, score=score)
-        for site, score in zip(HOSPITALS, ("1", "1", "0.5"), strict=True)
+        Score(site=site, score=value)
+        for site, value in zip(HOSPITALS, ("1", "1", "0.5"), strict=True)
     )
     story.write(
         "centre",
@@ -98,8 +117,6 @@ def told() -> Story:
             )
         ),
     )
-    story.open(3)  # nobody ever closes it
-    return story
 
 
 @pytest.fixture

@@ -1,28 +1,19 @@
 """Nothing is removed without two persons, a recorded decision and the absence of any hold."""
 
 import secrets
-import threading
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
 
 import psycopg
 import pytest
 from audit_parties import now_us
-from psycopg_pool import ConnectionPool
-from records_office import DAY_US, ODA, PIA, Office, ask, open_office
+from records_office import DAY_US, ODA, PIA, Office, ask, is_kept, open_office
 
 from audit.commitment import spell
-from audit.desk import rights
-from audit.desk.recorder import Recorder
 from audit.desk.records import store as records_store
-from audit.desk.records.store import Matter, Scope, Verdict
-from audit.outbox import Outbox
+from audit.desk.records.store import Matter, Scope
 from audit.payloads import store as payload
 from audit.payloads.errors import (
-    ClockBehindError,
     HeldError,
     NotDueError,
     PayloadRemovedError,
@@ -38,11 +29,6 @@ SIX_MONTHS_US = 184 * DAY_US
 def office(dsn: str) -> Iterator[Office]:
     with open_office(dsn) as office:
         yield office
-
-
-def is_kept(office: Office, commitment: bytes) -> bool:
-    with office.pool.connection() as connection:
-        return payload.find(connection, commitment).removed_by is None
 
 
 def types(office: Office) -> list[str]:
@@ -324,121 +310,6 @@ def test_a_hold_on_a_name_that_no_entry_has_is_refused(office: Office) -> None:
     assert types(office) == []
 
 
-# Submitting twice, at once, or in the middle of a crash.
-
-
-def test_the_same_request_twice_is_one(office: Office) -> None:
-    commitment = office.keep()
-    asked = ask(ODA)
-    one = office.records.propose_erasure(asked, commitment)
-    assert office.records.propose_erasure(asked, commitment).event_id == one.event_id
-    done = office.records.confirm(PIA, Matter.ERASURE, one.id, digest=one.digest)
-    again = office.records.confirm(PIA, Matter.ERASURE, one.id, digest=one.digest)
-    assert again.decision == done.decision
-    assert types(office) == ["erasure.proposed", "erasure.performed"]
-
-
-def test_one_id_for_two_requests_is_refused(office: Office) -> None:
-    asked = ask(ODA)
-    office.records.propose_erasure(asked, office.keep())
-    with pytest.raises(RecordsConflictError, match="another proposal"):
-        office.records.propose_erasure(asked, office.keep())
-
-
-def test_a_disposal_sent_again_is_the_set_that_was_frozen(office: Office) -> None:
-    office.keep(retention="operation")
-    office.clock.ahead_us = SIX_MONTHS_US + DAY_US
-    asked = ask(ODA)
-    one = office.records.propose_disposal(asked, retention="operation")
-    office.clock.ahead_us = 0
-    office.keep(retention="operation")
-    office.clock.ahead_us = 2 * SIX_MONTHS_US + DAY_US
-    assert office.records.propose_disposal(asked, retention="operation") == one
-
-
-def test_of_officers_who_confirm_at_once_one_does(office: Office) -> None:
-    commitment = office.keep()
-    proposal = office.records.propose_erasure(ask(ODA), commitment)
-    start = threading.Barrier(2)
-
-    def confirm(name: str) -> str:
-        officer = PIA if name == PIA.id else type(PIA)(name, "x", PIA.role, PIA.via)
-        start.wait()
-        try:
-            office.records.confirm(officer, Matter.ERASURE, proposal.id, digest=proposal.digest)
-        except RecordsConflictError:
-            return "refused"
-        return "confirmed"
-
-    with ThreadPoolExecutor(2) as threads:
-        outcomes = sorted(threads.map(confirm, [PIA.id, "key.ria"]))
-    assert outcomes == ["confirmed", "refused"]
-    assert types(office).count("erasure.performed") == 1
-
-
-def test_a_hold_and_a_confirmation_at_once_never_both_pass(office: Office) -> None:
-    for _ in range(5):
-        commitment = office.keep()
-        confirm_and_hold_at_once(office, commitment)
-        if not is_kept(office, commitment):
-            assert types(office)[-2:] == ["erasure.performed", "retention.hold_set"]
-
-
-def confirm_and_hold_at_once(office: Office, commitment: bytes) -> None:
-    proposal = office.records.propose_erasure(ask(ODA), commitment)
-    start = threading.Barrier(2)
-
-    def confirm() -> None:
-        start.wait()
-        with suppress(HeldError):
-            office.records.confirm(PIA, Matter.ERASURE, proposal.id, digest=proposal.digest)
-
-    def hold() -> None:
-        start.wait()
-        office.records.set_hold(ask(ODA), Scope(commitments=(commitment,)))
-
-    with ThreadPoolExecutor(2) as threads:
-        for done in [threads.submit(confirm), threads.submit(hold)]:
-            done.result()
-
-
-@pytest.mark.parametrize("table", ["outbox_entry", "records_decision", "audit_payload"])
-@pytest.mark.parametrize("moment", ["BEFORE", "AFTER"])
-def test_a_crash_at_any_step_of_a_confirmation_leaves_all_or_nothing(
-    office: Office, table: str, moment: str
-) -> None:
-    commitment = office.keep()
-    proposal = office.records.propose_erasure(ask(ODA), commitment)
-    event = "UPDATE" if table == "audit_payload" else "INSERT"
-    with office.pool.connection() as connection:
-        connection.execute(
-            "CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$"
-        )
-        connection.execute(
-            f"CREATE TRIGGER crash {moment} {event} ON {table} "  # type: ignore[arg-type]
-            "FOR EACH ROW EXECUTE FUNCTION crash()"
-        )
-    with pytest.raises(psycopg.OperationalError):
-        office.records.confirm(PIA, Matter.ERASURE, proposal.id, digest=proposal.digest)
-    assert is_kept(office, commitment)
-    assert office.count("records_decision") == 0
-    assert types(office) == ["erasure.proposed"]
-    with office.pool.connection() as connection:
-        connection.execute("DROP FUNCTION crash CASCADE")
-    office.records.confirm(PIA, Matter.ERASURE, proposal.id, digest=proposal.digest)
-    assert not is_kept(office, commitment)
-
-
-def test_a_clock_that_was_set_back_removes_nothing(office: Office) -> None:
-    commitment = office.keep()
-    proposal = office.records.propose_erasure(ask(ODA), commitment)
-    office.clock.ahead_us = -DAY_US
-    with pytest.raises(ClockBehindError, match="set the clock right"):
-        office.records.confirm(PIA, Matter.ERASURE, proposal.id, digest=proposal.digest)
-    assert is_kept(office, commitment)
-
-
 # Reading.
 
 
@@ -459,88 +330,3 @@ def test_a_removed_payload_is_not_read(office: Office) -> None:
     with pytest.raises(PayloadRemovedError):
         office.records.open(ODA, commitment, purpose="legal")
     assert "payload.read" not in types(office)
-
-
-# What stays behind.
-
-
-def test_after_a_sweep_the_bytes_are_in_no_file_of_the_table(office: Office, dsn: str) -> None:
-    secret = secrets.token_hex(16).encode()
-    long = secret + secrets.token_bytes(20_000)
-    short_one, long_one = office.keep(secret), office.keep(long)
-    for other in (b"a", b"b", b"c"):
-        office.keep(other)
-    with psycopg.connect(dsn, autocommit=True) as admin:
-        admin.execute("ANALYZE")  # as autovacuum does: statistics are samples of the values
-    assert is_in_files(dsn, secret)
-    office.erase(short_one)
-    office.erase(long_one)
-    assert office.records.sweep()
-    assert not is_in_files(dsn, secret)
-
-
-def is_in_files(dsn: str, secret: bytes) -> bool:
-    """Whether bytes stand in a file of any table, as the server's administrator reads them."""
-    with psycopg.connect(dsn, autocommit=True) as admin:
-        admin.execute("CHECKPOINT")
-        rows = admin.execute(
-            """
-            SELECT position(%s IN pg_read_binary_file(pg_relation_filepath(oid))) > 0
-            FROM pg_class WHERE relkind IN ('r', 't', 'i') AND pg_relation_size(oid) > 0
-                AND NOT relisshared
-            """,
-            [secret],
-        ).fetchall()
-    return any(found for (found,) in rows)
-
-
-def test_a_sweep_gives_way_to_those_who_use_the_table(office: Office, dsn: str) -> None:
-    office.erase(office.keep())
-    with psycopg.connect(dsn) as reader:
-        reader.execute("SELECT FROM audit_payload")
-        assert office.records.sweep() is False
-    assert office.records.sweep() is True
-
-
-def test_a_role_with_the_doors_alone_removes_and_sweeps_and_does_nothing_else(
-    office: Office, dsn: str
-) -> None:
-    commitment, other = office.keep(), office.keep()
-    proposal = office.records.propose_erasure(ask(ODA), commitment)
-    with psycopg.connect(dsn, autocommit=True) as admin:
-        admin.execute("CREATE ROLE desk_under_test LOGIN PASSWORD 'desk'")
-        try:
-            rights.grant(admin, "desk_under_test")
-            plain = psycopg.conninfo.make_conninfo(dsn, user="desk_under_test", password="desk")
-            with ConnectionPool(plain, min_size=1, max_size=2, open=True) as pool:
-                signer = office.north.events["audit"]
-                written = Outbox(signer, now_us, secrets.token_bytes, office.north.log.name)
-                recorder = Recorder(pool.connection, written)
-                records = replace(office.records, pool=pool, recorder=recorder)
-                records.confirm(PIA, Matter.ERASURE, proposal.id, digest=proposal.digest)
-                assert records.sweep()
-                with pool.connection() as connection:
-                    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="denied"):
-                        connection.execute("UPDATE audit_payload SET content = NULL")
-                    connection.rollback()
-        finally:
-            admin.execute("DROP OWNED BY desk_under_test CASCADE")
-            admin.execute("DROP ROLE desk_under_test")
-    assert [is_kept(office, one) for one in (commitment, other)] == [False, True]
-
-
-def test_no_word_that_an_officer_types_enters_the_log(office: Office) -> None:
-    commitment = office.keep()
-    asked = ask(ODA, reference="doe-v-hospital")
-    hold = office.records.set_hold(asked, Scope(commitments=(commitment,)))
-    office.records.propose_lift(ask(ODA, reference="doe-v-hospital"), hold.id)
-    assert all(b"doe-v-hospital" not in entry.content for entry in office.said())
-
-
-def test_a_decided_proposal_says_how_it_ended(office: Office) -> None:
-    proposal = office.erase(office.keep())
-    with office.pool.connection() as connection:
-        (listed,) = records_store.proposals(connection, Matter.ERASURE, limit=10)
-    assert listed == proposal
-    assert listed.decision is not None
-    assert (listed.decision.verdict, listed.decision.decided_by) == (Verdict.CONFIRMED, PIA.id)
