@@ -5,11 +5,11 @@ import pytest
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hospital_node.errors import PrivacyError
-from hospital_node.training.accountant import calibrate, epsilon
+from hospital_node.training.accountant import calibrate, epsilon, frozen_epsilon
 from hospital_node.training.group import epsilon_with_images
 from protocol.budget import Mechanism
 from protocol.record import decimal_text
@@ -44,11 +44,70 @@ def test_epsilon_is_what_another_accountant_says(
     assert epsilon([a_cost(rate, noise, steps)], delta) == pytest.approx(other, rel=0.01)
 
 
+@pytest.mark.parametrize(("rate", "noise", "steps", "delta"), SETTINGS)
+def test_the_figure_for_a_frozen_plan_is_the_exact_one_but_for_a_hundredth(
+    rate: float, noise: float, steps: int, delta: float
+) -> None:
+    cost = a_cost(rate, noise, steps)
+    exact = exact_epsilon(cost, delta)
+    found = frozen_epsilon([cost], delta)
+    assert found is not None
+    assert exact - 1e-4 <= found <= exact + 0.015
+    assert found < epsilon([cost], delta) + 0.015
+
+
+def exact_epsilon(cost: Mechanism, delta: float) -> float:
+    """By privacy loss distributions, of another accountant."""
+    gaussian = dp_event.GaussianDpEvent(float(cost.noise_multiplier))
+    event = dp_event.PoissonSampledDpEvent(float(cost.sample_rate), gaussian)
+    return float(PLDAccountant().compose(event, cost.steps).get_epsilon(delta))
+
+
+trainings = st.builds(
+    a_cost,
+    st.floats(-2.5, 0).map(lambda power: round(10**power, 4)),
+    st.floats(-0.15, 1.1).map(lambda power: round(10**power, 2)),
+    st.integers(20, 2000),
+)
+
+
+@settings(max_examples=20, derandomize=True, deadline=None)
+@given(trainings, st.sampled_from([1e-5, 1e-6, 1e-7]))
+def test_both_figures_of_any_training_are_those_of_another_accountant(
+    cost: Mechanism, delta: float
+) -> None:
+    gaussian = dp_event.GaussianDpEvent(float(cost.noise_multiplier))
+    event = dp_event.PoissonSampledDpEvent(float(cost.sample_rate), gaussian)
+    other = RdpAccountant().compose(event, cost.steps).get_epsilon(delta)
+    assume(0.1 < other < 20)
+    assert epsilon([cost], delta) == pytest.approx(other, rel=0.01)
+    exact = exact_epsilon(cost, delta)
+    found = frozen_epsilon([cost], delta)
+    assert found is not None
+    assert exact - 1e-4 <= found <= exact + 0.015
+
+
+def test_a_plans_count_and_its_training_compose_in_the_frozen_figure_too() -> None:
+    count, training = a_cost(1, 10, 1), a_cost(0.233, 3.7, 100)
+    together = frozen_epsilon([count, training], 1e-5)
+    assert together is not None
+    alone = frozen_epsilon([training], 1e-5)
+    assert alone is not None
+    assert alone < together < epsilon([count, training], 1e-5)
+    in_rounds = [a_cost(0.233, 3.7, 20)] * 5
+    assert frozen_epsilon([*in_rounds, count], 1e-5) == pytest.approx(together, abs=1e-9)
+
+
+def test_too_little_noise_has_no_frozen_figure_and_nothing_done_costs_nothing() -> None:
+    assert frozen_epsilon([a_cost(0.5, 0, 1)], 1e-5) is None
+    assert frozen_epsilon([a_cost(0.5, 0.05, 1)], 1e-5) is None
+    assert frozen_epsilon([], 1e-5) == 0.0
+
+
 def test_epsilon_is_above_the_exact_one() -> None:
-    event = dp_event.PoissonSampledDpEvent(0.0584, dp_event.GaussianDpEvent(2.3))
-    exact = PLDAccountant().compose(event, 600).get_epsilon(1e-5)
-    found = epsilon([a_cost(0.0584, 2.3, 600)], 1e-5)
-    assert exact < found < 1.2 * exact
+    cost = a_cost(0.0584, 2.3, 600)
+    exact = exact_epsilon(cost, 1e-5)
+    assert exact < epsilon([cost], 1e-5) < 1.2 * exact
 
 
 def test_rounds_compose_and_do_not_start_anew() -> None:
