@@ -143,6 +143,18 @@ def last_index(connection: Connection, log: str, *, producer: str) -> int:
     return int(row[0]) if row else -1
 
 
+def last_entry(connection: Connection, log: str, *, producer: str) -> bytes | None:
+    """The bytes of the last entry of a chain; none before the first."""
+    row = connection.execute(
+        """
+        SELECT content FROM outbox_entry WHERE log = %s AND producer = %s
+        ORDER BY seq DESC LIMIT 1
+        """,
+        [log, producer],
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
 def find(connection: Connection, log: str, *, producer: str, seq: int) -> bytes | None:
     """The bytes of one entry of a chain; none where this database does not hold it."""
     row = connection.execute(

@@ -16,8 +16,8 @@ from audit.errors import AuditError
 from audit.note import Verifier
 from audit.proof import check_proof
 from audit.refusal import LogForkedError, LogUnavailableError
-from hospital_node.continuity import check_continuity
-from hospital_node.errors import LedgerBehindError
+from hospital_node.continuity import check_clock, check_continuity
+from hospital_node.errors import ClockError, LedgerError
 from hospital_node.history import ForkError, check_history, is_withdrawn
 from hospital_node.policy import Forbidden
 from hospital_node.site import Site
@@ -252,6 +252,10 @@ def _check_repetition(task: Task, entry: Entry, site: Site) -> Repeated | None:
 
 
 def _check_time(order: Order, warrant: Opening | Candidate, site: Site) -> None:
+    try:
+        check_clock(site)
+    except ClockError as fault:
+        raise _RefusalError(Reason.INTERNAL_ERROR, str(fault)) from fault
     now_us = site.clock_us()
     if order.plan.expires_us <= now_us:
         raise _RefusalError(Reason.PLAN_EXPIRED, "the plan has expired")
@@ -283,7 +287,7 @@ def _log_faults_refused() -> Iterator[None]:
     """What can go wrong when the log is asked or believed, each as the refusal it comes to."""
     try:
         yield
-    except LedgerBehindError as fault:
+    except LedgerError as fault:
         raise _RefusalError(Reason.LEDGER_BEHIND, str(fault)) from fault
     except (ForkError, LogForkedError) as fault:
         raise _RefusalError(Reason.LOG_FORKED, str(fault)) from fault

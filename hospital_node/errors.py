@@ -43,5 +43,9 @@ class LedgerBehindError(LedgerError):
     """The log has seen more of this hospital than its database holds; the ledger under-counts."""
 
 
+class ClockError(NodeError):
+    """This hospital's clock cannot be gone by."""
+
+
 class PolicyError(NodeError):
     """The hospital's policy file is missing, unreadable or wrong."""

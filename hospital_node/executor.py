@@ -56,7 +56,7 @@ from audit.journal import start_journal
 from audit.settings import SettingsError, exit_code_of, read_settings
 from hospital_node.calls import SeenThrough
 from hospital_node.client_app import Answerer, make_client_app
-from hospital_node.errors import NodeError
+from hospital_node.errors import LedgerError, NodeError
 from hospital_node.settings import NodeSettings
 from hospital_node.supernode import SuperNodePlace, place_of
 from protocol.record import sha256_text
@@ -309,10 +309,16 @@ def _open_answerer(settings: NodeSettings) -> Answerer:
     import torch  # noqa: PLC0415
 
     from hospital_node import participation  # noqa: PLC0415
+    from hospital_node.continuity import check_ledger  # noqa: PLC0415
     from hospital_node.site import open_site  # noqa: PLC0415
 
     torch.set_num_threads(settings.compute.threads)
     site = open_site(settings)
+    try:
+        check_ledger(site)
+    except LedgerError as fault:
+        # Every order is refused from here on, in words; that is more than silence would tell.
+        _log.error("ledger does not hold", fault=str(fault))
     return lambda order, packed: participation.answer(site, order, packed)
 
 

@@ -12,13 +12,12 @@ from typing import Any, Protocol
 
 from psycopg import Connection
 
-from audit.entry import Entry
-from audit.errors import AuditError
 from audit.note import Verifier
 from hospital_node.errors import LedgerError
+from hospital_node.ledger_rows import Account, Row, insert_row, lock_account, read_rows
 from hospital_node.local_events import LedgerCharged, ledger_charged
 from hospital_node.policy import Policy
-from hospital_node.training.accountant import ACCOUNTANT_VERSION, epsilon
+from hospital_node.training.accountant import ACCOUNTANT_VERSION, NOISE_FLOOR, epsilon
 from protocol.budget import (
     BudgetRefusal,
     Charge,
@@ -28,7 +27,6 @@ from protocol.budget import (
     Partition,
     Purpose,
 )
-from protocol.errors import RecordError
 from protocol.event import Event
 from protocol.events import privacy_charged, privacy_exhausted
 from protocol.record import decimal_text
@@ -44,7 +42,7 @@ _OF_THE_CHARGE = (
 """What the record of an exhausted account takes over from the charge that used it up."""
 
 UNBOUNDED = 10**12
-"""What an ε without bound is written as: above every cap."""
+"""What an ε without bound is written as; refused under every cap."""
 
 
 class EventWriter(Protocol):
@@ -88,10 +86,17 @@ class OverBudget:
     spent: float
     after: float
     cap: float
+    noise_multiplier: str
+    """Of the access that was asked for."""
 
     @property
     def explanation(self) -> str:
         """The refusal in words; numbers that any reader of the log can compute."""
+        if self.after >= UNBOUNDED:
+            return (
+                f"without noise (noise multiplier {self.noise_multiplier}) there is no privacy at "
+                f"any epsilon; expected a noise multiplier of at least {NOISE_FLOOR:g}"
+            )
         return (
             f"the {self.limit}'s budget would be exceeded: epsilon {self.spent:.3f} spent, "
             f"{self.after:.3f} after this, {self.cap:g} allowed"
@@ -166,8 +171,8 @@ class Ledger:
                 something else.
         """
         with connection.transaction():
-            _lock_account(connection, access.account, access.partition)
-            rows = self._read(connection, access.account, access.partition)
+            lock_account(connection, Account(access.account, access.partition))
+            rows = self._rows(connection, access.account, access.partition)
             made = next((row for row in rows if row.work_id == access.work_id), None)
             if made is not None:
                 return _same_work(made.charge, access)
@@ -177,14 +182,16 @@ class Ledger:
             charge = self._charge_for(rows, access)
             entry = self._outbox.append(connection, privacy_charged(charge))
             number = len(rows) + 1
-            _insert(connection, charge, number=number, work_id=access.work_id, entry=entry)
-            self._local.append(connection, ledger_charged(_line(charge, number)))
-            after = [*rows, _Row(access.work_id, charge)]
+            row = Row(number, access.work_id, charge)
+            insert_row(connection, row, entry)
+            line = LedgerCharged(number=number, charge=charge)
+            self._local.append(connection, ledger_charged(line))
+            after = [*rows, row]
             self._note_exhaustion(connection, after, access)
             return charge
 
     def _note_exhaustion(
-        self, connection: Connection[Any], rows: Sequence["_Row"], access: Access
+        self, connection: Connection[Any], rows: Sequence[Row], access: Access
     ) -> None:
         """Say so, when the account does not bear one more round like this one."""
         if access.purpose is not Purpose.TRAINING:
@@ -203,6 +210,15 @@ class Ledger:
         )
         self._outbox.append(connection, privacy_exhausted(exhaustion))
 
+    def check(self, connection: Connection[Any], account: str) -> None:
+        """Pass when every charge to an account is as signed and as the hospital's own log has it.
+
+        Raises:
+            LedgerError: one is not; the text says which.
+        """
+        for partition in Partition:
+            self._rows(connection, account, partition)
+
     def spent(
         self, connection: Connection[Any], account: str, *, partition: Partition, delta: str
     ) -> float:
@@ -211,7 +227,7 @@ class Ledger:
         Raises:
             LedgerError: the stored rows do not hold together.
         """
-        rows = self._read(connection, account, partition)
+        rows = self._rows(connection, account, partition)
         return epsilon([row.charge.mechanism for row in rows], float(delta))
 
     def charges(
@@ -222,7 +238,7 @@ class Ledger:
         Raises:
             LedgerError: the stored rows do not hold together.
         """
-        return tuple(row.charge for row in self._read(connection, account, partition))
+        return tuple(row.charge for row in self._rows(connection, account, partition))
 
     def preview(
         self,
@@ -237,7 +253,7 @@ class Ledger:
         Raises:
             LedgerError: the stored rows do not hold together.
         """
-        rows = self._read(connection, account, Partition.TRAIN)
+        rows = self._rows(connection, account, Partition.TRAIN)
         before = [row.charge.mechanism for row in rows]
         return Preview(
             spent=epsilon(before, float(delta)),
@@ -251,49 +267,12 @@ class Ledger:
             return self._policy.release_evaluation.epsilon_cap
         return self._policy.epsilon_cap
 
-    def _read(
+    def _rows(
         self, connection: Connection[Any], account: str, partition: Partition
-    ) -> list["_Row"]:
-        # One statement, so that one snapshot: a charge committed in between cannot look like a
-        # row that was removed by hand.
-        stored = connection.execute(
-            """
-            SELECT account.charges, row.number, row.plan_id, row.work_id, row.charge, row.entry
-            FROM ledger_account AS account
-            FULL JOIN ledger_charge AS row USING (account, partition)
-            WHERE account = %s AND partition = %s
-            ORDER BY row.number
-            """,
-            (account, partition.value),
-        ).fetchall()
-        counted = (stored[0][0] or 0) if stored else 0
-        numbers = [number for _, number, *_ in stored if number is not None]
-        if numbers != list(range(1, counted + 1)):
-            raise LedgerError(
-                f"the ledger has {len(numbers)} charges of an account that counts {counted}: rows "
-                "were removed or added by hand; restore the database or rebuild it from the log"
-            )
-        key = (account, partition.value)
-        return [self._checked(row, key) for _, *row in stored if row[0] is not None]
+    ) -> tuple[Row, ...]:
+        return read_rows(connection, Account(account, partition), verifier=self._verifier)
 
-    def _checked(self, stored: Sequence[Any], account: tuple[str, str]) -> "_Row":
-        """The row, if it says in all its columns what this hospital signed."""
-        number, plan_id, work_id, content, entry_bytes = stored
-        try:
-            charge = Charge.from_bytes(bytes(content))
-            entry = Entry.parse(bytes(entry_bytes))
-            entry.verify(self._verifier)
-        except (RecordError, AuditError) as cause:
-            raise LedgerError(f"charge {number} of the ledger is not as signed: {cause}") from cause
-        columns = (charge.account, charge.partition.value, charge.plan_id)
-        if columns != (*account, plan_id) or entry.body != charge.to_json():
-            raise LedgerError(
-                f"charge {number} of the ledger differs from its signed entry; it was edited by "
-                "hand; restore the database or rebuild it from the log"
-            )
-        return _Row(work_id, charge)
-
-    def _refusal(self, rows: Sequence["_Row"], access: Access) -> OverBudget | None:
+    def _refusal(self, rows: Sequence[Row], access: Access) -> OverBudget | None:
         of_account = [row.charge.mechanism for row in rows]
         of_plan = [row.charge.mechanism for row in rows if row.charge.plan_id == access.plan_id]
         limits = (
@@ -302,12 +281,13 @@ class Ledger:
         )
         for limit, before, cap in limits:
             after = _written_epsilon([*before, access.mechanism], access.delta)
-            if Decimal(after) > cap:
+            if Decimal(after) > min(cap, Decimal(UNBOUNDED - 1)):
                 spent = epsilon(before, float(access.delta))
-                return OverBudget(limit, spent, float(after), float(cap))
+                noise = access.mechanism.noise_multiplier
+                return OverBudget(limit, spent, float(after), float(cap), noise_multiplier=noise)
         return None
 
-    def _charge_for(self, rows: Sequence["_Row"], access: Access) -> Charge:
+    def _charge_for(self, rows: Sequence[Row], access: Access) -> Charge:
         mechanisms = [*(row.charge.mechanism for row in rows), access.mechanism]
         return Charge(
             site=access.site,
@@ -326,21 +306,6 @@ class Ledger:
             accountant_version=ACCOUNTANT_VERSION,
             secure_noise=access.secure_noise,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    work_id: str
-    charge: Charge
-
-
-def _line(charge: Charge, number: int) -> LedgerCharged:
-    return LedgerCharged(
-        account=charge.account,
-        partition=charge.partition,
-        number=number,
-        charge_digest=charge.digest,
-    )
 
 
 def _same_work(made: Charge, access: Access) -> Charge:
@@ -364,44 +329,3 @@ def _written(epsilon_value: float) -> str:
         return str(UNBOUNDED)
     step = Decimal(1).scaleb(-EPSILON_DIGITS)
     return decimal_text(value.quantize(step, rounding=ROUND_CEILING))
-
-
-def _lock_account(connection: Connection[Any], account: str, partition: Partition) -> None:
-    """Hold the account's row until the transaction ends; whoever comes second waits here."""
-    key = (account, partition.value)
-    connection.execute(
-        """
-        INSERT INTO ledger_account (account, partition, charges)
-        VALUES (%s, %s, 0)
-        ON CONFLICT DO NOTHING
-        """,
-        key,
-    )
-    connection.execute(
-        "SELECT charges FROM ledger_account WHERE account = %s AND partition = %s FOR UPDATE",
-        key,
-    )
-
-
-def _insert(
-    connection: Connection[Any], charge: Charge, *, number: int, work_id: str, entry: bytes
-) -> None:
-    connection.execute(
-        """
-        INSERT INTO ledger_charge (account, partition, number, plan_id, work_id, charge, entry)
-        VALUES (%s, %s, %s, %s, %s, %s, %s)
-        """,
-        (
-            charge.account,
-            charge.partition.value,
-            number,
-            charge.plan_id,
-            work_id,
-            charge.to_bytes(),
-            entry,
-        ),
-    )
-    connection.execute(
-        "UPDATE ledger_account SET charges = %s WHERE account = %s AND partition = %s",
-        (number, charge.account, charge.partition.value),
-    )

@@ -44,3 +44,8 @@ CREATE OR REPLACE TRIGGER ledger_charge_append_only
 CREATE OR REPLACE TRIGGER ledger_account_append_only
     BEFORE DELETE OR TRUNCATE ON ledger_account
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only();
+
+-- By which the ledger finds the lines that the hospital's own log has of it; queries must use the
+-- same words.
+CREATE INDEX IF NOT EXISTS outbox_ledger_lines ON outbox_entry (producer, seq)
+    WHERE log = 'local' AND position('"type":"ledger.charged"'::bytea IN content) > 0;

@@ -15,7 +15,7 @@ from hospital_node.imaging.deidentify.receipt import Receipt
 from hospital_node.imaging.deidentify.release import Because
 from hospital_node.imaging.quarantine import Reason as QuarantineReason
 from protocol.ballot import Choice
-from protocol.budget import Partition, Purpose
+from protocol.budget import Charge, Partition, Purpose
 from protocol.event import Actor, Compliance, Event, Meaning, Outcome
 from protocol.record import Digest, Record, RunId
 from protocol.round import OrderKind
@@ -167,13 +167,14 @@ class VoteCast(Record):
 
 
 class LedgerCharged(Record):
-    """Body of `ledger.charged`: a line was written into the budget ledger."""
+    """Body of `ledger.charged`: a line was written into the budget ledger.
 
-    account: Digest
-    partition: Partition
+    The whole charge, so that the ledger can be written anew from this log alone.
+    """
+
     number: Annotated[int, Field(ge=1)]
     """The line's number in its account and partition."""
-    charge_digest: Digest
+    charge: Charge
 
 
 class LogExported(Record):
@@ -249,7 +250,9 @@ def vote_cast(cast: VoteCast, actor: Actor | None) -> Event:
 
 def ledger_charged(charged: LedgerCharged) -> Event:
     """The budget ledger has one line more."""
-    return _event(LocalKind.LEDGER_CHARGED, charged)
+    charge = charged.charge
+    event = _event(LocalKind.LEDGER_CHARGED, charged)
+    return replace(event, plan_id=charge.plan_id, run_id=charge.run_id or None, round=charge.round)
 
 
 def log_exported(exported: LogExported, actor: Actor) -> Event:

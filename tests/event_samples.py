@@ -374,7 +374,7 @@ SAMPLES: dict[StrEnum, Sample] = {
         _with_actor(local.vote_cast),
     ),
     LocalKind.LEDGER_CHARGED: Sample(
-        local.LedgerCharged(account=D, partition=Partition.TRAIN, number=1, charge_digest=D),
+        local.LedgerCharged(number=1, charge=_CHARGE),
         local.ledger_charged,
     ),
     LocalKind.LOG_EXPORTED: Sample(local.LogExported(size=3), _with_actor(local.log_exported)),

@@ -1,64 +1,20 @@
 """The budget ledger on a real database, with a real outbox."""
 
-import os
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
 import psycopg
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from budget_book import ACCOUNT, PLAN, ROUND, SIGNER, Connection, a_ledger, a_signer, an_access
 from protocol_strategies import a_plan
 
 from audit import outbox
 from audit.entry import Entry
-from audit.note import Signer
 from hospital_node import ledger
 from hospital_node.errors import LedgerError
-from hospital_node.ledger import Access, Ledger, OverBudget
-from hospital_node.policy import Policy
+from hospital_node.ledger import OverBudget
 from hospital_node.training.accountant import epsilon
-from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
-
-PLAN = a_plan()
-ACCOUNT = account_of("amber")
-ROUND = Mechanism(sample_rate="0.25", noise_multiplier="3.6", steps=20)
-
-Connection = psycopg.Connection[Any]
-
-
-def a_signer() -> Signer:
-    return Signer("test/amber", Ed25519PrivateKey.generate())
-
-
-SIGNER = a_signer()
-
-
-def a_ledger(signer: Signer = SIGNER, **policy: object) -> Ledger:
-    ticks = iter(range(1_700_000_000_000_000, 2_000_000_000_000_000))
-    writer = outbox.Outbox(signer, lambda: next(ticks), os.urandom, "demo/log")
-    local = replace(writer, log="local")
-    return Ledger(writer, Policy.model_validate(policy), SIGNER.verifier, local=local)
-
-
-def an_access(work_id: str, **changes: object) -> Access:
-    access = Access(
-        work_id=work_id,
-        site="amber",
-        account=ACCOUNT,
-        plan_id=PLAN.id,
-        run_id="run-1",
-        round=1,
-        partition=Partition.TRAIN,
-        purpose=Purpose.TRAINING,
-        mechanism=ROUND,
-        delta="0.00001",
-        plan_cap="100",
-        clip_norm="0.5",
-        secure_noise=True,
-    )
-    return replace(access, **changes)  # type: ignore[arg-type]
+from protocol.budget import Charge, Mechanism, Partition
 
 
 @pytest.fixture
@@ -155,7 +111,8 @@ def test_every_line_is_noted_in_the_hospitals_own_log(connection: Connection) ->
     (row,) = connection.execute("SELECT content FROM outbox_entry WHERE log = 'local'").fetchall()
     noted = Entry.parse(bytes(row[0]))
     assert (noted.type, noted.body["number"]) == ("ledger.charged", 1)
-    assert noted.body["charge_digest"] == charge.digest
+    assert noted.body["charge"] == charge.to_json()
+    assert (noted.plan_id, noted.run_id, noted.round) == (PLAN.id, "run-1", 1)
 
 
 def test_a_plan_stops_before_its_own_cap_is_exceeded(connection: Connection) -> None:

@@ -17,7 +17,7 @@ from audit.merkle import leaf_hash
 from audit.outbox import CONSORTIUM
 from hospital_node import cli, database
 from hospital_node.admission import Admitted, Refused, admit
-from hospital_node.errors import LedgerBehindError
+from hospital_node.errors import LedgerBehindError, LedgerError
 from hospital_node.site import Site
 from hospital_node.voting import vote
 from protocol import events
@@ -117,6 +117,56 @@ def test_the_newest_copy_is_as_good_as_the_database(
 ) -> None:
     with copied(people.sites["north"], dsn, voted=True, whole=True) as site:
         assert isinstance(ask(site, honest), Admitted)
+
+
+def copy_lines(source: Site, target: Site) -> None:
+    """What the hospital's own log has about the ledger."""
+    with source.pool.connection() as there, target.pool.connection() as here:
+        lines = there.execute(
+            """
+            SELECT log, producer, seq, event_id, content FROM outbox_entry
+            WHERE log = 'local' AND position('ledger.charged'::bytea IN content) > 0
+            """
+        ).fetchall()
+        for line in lines:
+            here.execute(
+                """
+                INSERT INTO outbox_entry (log, producer, seq, event_id, content)
+                VALUES (%s, %s, %s, %s, %s)
+                """,
+                line,
+            )
+
+
+def test_a_ledger_that_was_emptied_by_hand_is_no_new_budget(
+    people: Federation, plans: tuple[Plan, Plan, Plan], honest: Exchange, dsn: str
+) -> None:
+    """Both logs are whole; the ledger alone is as on the first day."""
+    with copied(people.sites["north"], dsn, voted=True, whole=True) as site:
+        copy_lines(people.sites["north"], site)
+        outcome = ask(site, honest)
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is Reason.LEDGER_BEHIND
+        assert "charge 1 of the train patients is in this hospital's own log" in outcome.explanation
+        config = str(people.folder / "north" / "node.toml")
+        with pytest.raises(LedgerError, match="charge 1 of the train patients"):
+            CliRunner().invoke(
+                cli.app,
+                ["budget", "--config", config],
+                env={"WARDROUND_DSN": dsn},
+                catch_exceptions=False,
+            )
+
+
+def test_a_clock_that_was_set_back_does_not_bring_an_ended_round_back(
+    people: Federation, honest: Exchange, dsn: str
+) -> None:
+    with copied(people.sites["north"], dsn, voted=True, whole=True) as site:
+        long_ago = replace(site, clock_us=lambda: 1_700_000_000_000_000)
+        outcome = admit(honest.order, honest.model, long_ago)
+        assert isinstance(outcome, Refused)
+        assert "this hospital's clock stands" in outcome.explanation
+        assert "it was set back" in outcome.explanation
 
 
 def test_it_does_not_vote_either(

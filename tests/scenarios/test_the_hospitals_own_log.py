@@ -17,6 +17,7 @@ from hospital_node import cli
 from hospital_node.imaging import dataset
 from hospital_node.local_export import export_local_log
 from hospital_node.store import load_ballot
+from protocol.budget import Charge
 from protocol.plan import Plan
 
 pytestmark = pytest.mark.scenario
@@ -89,7 +90,8 @@ def test_each_round_names_the_images_it_read_by_a_commitment_the_salt_opens(
 
 
 def test_the_ledger_and_its_notes_agree(people: Federation, copy: Path, first_run: str) -> None:
-    noted = [e.body["charge_digest"] for e in entries_in(copy) if e.type == "ledger.charged"]
+    lines = [e.body["charge"] for e in entries_in(copy) if e.type == "ledger.charged"]
+    noted = [Charge.from_json(line).digest for line in lines]
     with people.sites["north"].pool.connection() as connection:
         rows = connection.execute("SELECT count(*) FROM ledger_charge").fetchone()
     assert len(noted) == len(set(noted)) == rows[0]
