@@ -20,13 +20,12 @@ from hospital_node.local_events import ReportMade, report_made
 from hospital_node.reads import note_read
 from hospital_node.site import Site
 from hospital_node.training.accountant import epsilon
-from hospital_node.training.engine import HeadEngine
 from hospital_node.training.evaluate import auc_with_interval, patient_scores, roc_curve
-from hospital_node.training.features import PatientFeatures
 from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.randomness import Randomness
 from hospital_node.training.release import ScoreCounts, counting, noised_score_counts
 from hospital_node.training.train import train_alone
+from hospital_node.training.trainable import Examples
 from protocol import events
 from protocol.budget import Charge, Partition, Purpose, account_of
 from protocol.plan import Plan
@@ -42,8 +41,8 @@ _log = structlog.get_logger(__name__)
 class _Groups:
     """This hospital's patients, as the network sees them."""
 
-    train: PatientFeatures
-    held_out: PatientFeatures
+    train: Examples
+    held_out: Examples
 
 
 def evaluate(
@@ -68,8 +67,8 @@ def _evaluate(
         return claimed
     _note_reads(site, admitted, selection)
     groups = _Groups(
-        train=site.features.features(selection.train, admitted.plan),
-        held_out=site.features.features(selection.held_out, admitted.plan),
+        train=site.workshop.examples(selection.train, admitted.plan),
+        held_out=site.workshop.examples(selection.held_out, admitted.plan),
     )
     report = _report(site, admitted, groups, model=model, randomness=randomness)
     scores = patient_scores(admitted.plan, model, groups.held_out)
@@ -204,7 +203,7 @@ def _report(
     mechanism = PatientMechanism.of(
         plan, sample_rate=ballot.sample_rate, noise_multiplier=ballot.noise_multiplier
     )
-    engine = HeadEngine(groups.train)
+    engine = site.workshop.engine(plan, groups.train)
     alone = train_alone(plan, engine, mechanism=mechanism, randomness=randomness)
     with site.pool.connection() as connection:
         charges = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)
@@ -213,7 +212,7 @@ def _report(
         "site": site.name,
         "patients_train": int(groups.train.labels.size),
         "patients_held_out": int(groups.held_out.labels.size),
-        "images_train": int(groups.train.images.shape[0]),
+        "images_train": int(groups.train.first_image[-1]),
         "epsilon_charged": epsilon(mine, float(plan.privacy.delta)),
         "delta": plan.privacy.delta,
         **per_image_claim(plan, mechanism, groups.train.images_per_patient),
@@ -222,7 +221,7 @@ def _report(
     }
 
 
-def _figures(which: str, plan: Plan, model: Packed, *, patients: PatientFeatures) -> dict[str, Any]:
+def _figures(which: str, plan: Plan, model: Packed, *, patients: Examples) -> dict[str, Any]:
     """AUC with its interval and the ROC curve of one model."""
     scores = patient_scores(plan, model, patients)
     area = auc_with_interval(scores, patients.labels, seed=plan.seed)

@@ -23,9 +23,8 @@ from hospital_node.local_events import OrderRefused, order_refused
 from hospital_node.provenance import provenance_of
 from hospital_node.reads import note_read
 from hospital_node.site import Site
-from hospital_node.training.engine import HeadEngine
+from hospital_node.training.errors import NetworkError
 from hospital_node.training.mechanism import PatientMechanism
-from hospital_node.training.model import check_installed
 from hospital_node.training.randomness import Randomness
 from hospital_node.training.train import train_steps
 from protocol import events
@@ -73,9 +72,9 @@ def _work(site: Site, admitted: Admitted, packed: Packed) -> tuple[bytes, Packed
         return _refuse(site, _refusal(admitted, Reason.COHORT_CHANGED, CHANGED)), None
     try:
         # Before the charge: patients do not pay for a network that is not here.
-        check_installed(admitted.plan)
-    except WeightsError as fault:
-        _log.error("network not installed", fault=str(fault))
+        site.workshop.check(admitted.plan)
+    except (WeightsError, NetworkError) as fault:
+        _log.error("network cannot be trained", fault=str(fault))
         return _refuse(site, _refusal(admitted, Reason.MODEL_MISMATCH, NOT_INSTALLED)), None
     if isinstance(admitted.warrant, Opening):
         return _train(site, admitted, admitted.warrant, patients=selection.train, start=packed)
@@ -101,10 +100,10 @@ def _train(
     if isinstance(charge, Refused):
         return _refuse(site, charge), None
     note_read(site, admitted, Purpose.TRAINING, patients=patients)
-    features = site.features.features(patients, admitted.plan)
+    examples = site.workshop.examples(patients, admitted.plan)
     update = train_steps(
         admitted.plan,
-        HeadEngine(features),
+        site.workshop.engine(admitted.plan, examples),
         mechanism=mechanism,
         start=start,
         randomness=randomness,

@@ -83,6 +83,11 @@ class Compute(Section):
 
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Literal["loop", "opacus"] = "loop"
+    """How a network that is trained whole is differentiated; the result is the same.
+
+    `loop` takes the least memory and any network; `opacus` may be quicker with patients of one
+    image."""
     tensor_cache_bytes: Annotated[int, Field(ge=0)] = 20 * 1024**3
     """What decoded images may take of the state folder's disk; 0 keeps none.
 

@@ -26,6 +26,7 @@ from hospital_node.policy import Policy
 from hospital_node.settings import NodeSettings
 from hospital_node.training.features import FeatureCache, read_kept
 from hospital_node.training.randomness import Randomness, SecureRandomness
+from hospital_node.training.trainable import Way, Workshop
 from protocol.consortium import Consortium
 from protocol.event import Actor
 
@@ -48,6 +49,8 @@ class Site:
     tensors: TensorCache
     """Decoded images."""
     features: FeatureCache
+    workshop: Workshop
+    """What plans are trained with; reads from the two above."""
     clock_us: Callable[[], int]
     """UTC microseconds."""
     random_bytes: Callable[[int], bytes]
@@ -96,6 +99,14 @@ def open_site(settings: NodeSettings) -> Site:
     tensors = TensorCache(
         settings.site.state / "tensors", limit_bytes=settings.compute.tensor_cache_bytes
     )
+    features = FeatureCache(
+        settings.site.state / "features",
+        read=read_kept(tensors),
+        device=settings.compute.device,
+    )
+    workshop = Workshop(
+        features, tensors, device=settings.compute.device, way=Way(settings.compute.engine)
+    )
     return Site(
         settings=settings,
         consortium=identity.consortium,
@@ -107,11 +118,8 @@ def open_site(settings: NodeSettings) -> Site:
         ledger=Ledger(outbox, policy, identity.signer.verifier, local=local),
         log=LogClient(settings.audit.url, settings.tls, membership.log, membership.witnesses),
         tensors=tensors,
-        features=FeatureCache(
-            settings.site.state / "features",
-            read=read_kept(tensors),
-            device=settings.compute.device,
-        ),
+        features=features,
+        workshop=workshop,
         clock_us=now_us,
         random_bytes=secrets.token_bytes,
         randomness=SecureRandomness.from_system,

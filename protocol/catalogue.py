@@ -4,15 +4,19 @@ The centre computes layout and initial state from here, without ever loading a n
 builds the real one and refuses to train when its own layout differs.
 """
 
+from hashlib import shake_256
+from math import prod, sqrt
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from protocol import networks
 from protocol.errors import ProtocolError
 from protocol.plan import Network
 from protocol.record import Digest, Name, Record
-from protocol.update import Layout, Packed, Tensor
+from protocol.update import Layout, Packed, Tensor, pack
 
 
 class Card(Record):
@@ -20,9 +24,14 @@ class Card(Record):
 
     name: Name
     weights_digest: Digest
-    """Digest of the public weights file the hospital installed."""
+    """Digest of the public weights file the hospital installed; of a network that is trained from
+    its first layer, `packed_digest` of the body it starts from."""
     features: Annotated[int, Field(ge=1)]
-    """Width of the frozen backbone's output, the input of the trained head."""
+    """Width of the body's output, the input of the trained head."""
+    body: tuple[Tensor, ...] = ()
+    """What is trained before the head; empty where the body is frozen and never travels."""
+    is_volumetric: bool = False
+    """Whether it takes volumes; otherwise single pictures, or volumes slice by slice if frozen."""
 
 
 CATALOGUE: dict[str, Card] = {
@@ -34,6 +43,42 @@ CATALOGUE: dict[str, Card] = {
             weights_digest="sha256:"
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             features=1280,
+        ),
+        Card(
+            name="groupnorm-cnn",
+            weights_digest="sha256:"
+            "30d8af925100e4dac26b8eedbde818b89707d37714de8483bd7cb883fe4c21f6",
+            features=64,
+            body=networks.groupnorm_cnn(),
+        ),
+        Card(
+            name="densenet121",
+            weights_digest="sha256:"
+            "b46ebf872a732f7d1c5e5c4beb7ce1036252955f89bc9b738a3e8653b5dad8e7",
+            features=1024,
+            body=networks.densenet121(),
+        ),
+        Card(
+            name="resnet18",
+            weights_digest="sha256:"
+            "1962d22f77808d6d7c713a50facd944bd6633d5d1568bb429803d5fd4453bd4e",
+            features=512,
+            body=networks.resnet18(2),
+        ),
+        Card(
+            name="resnet18-3d",
+            weights_digest="sha256:"
+            "7a0f1dca0610927a9d83cae55c891e6ebf0e428651ec1e4d086dcd9bac88761b",
+            features=512,
+            body=networks.resnet18(3),
+            is_volumetric=True,
+        ),
+        Card(
+            name="seresnet50",
+            weights_digest="sha256:"
+            "64ff57c8abb3b691c73bf8f6cd994eb8ae3fc87d9e7063483b3913b360928b6b",
+            features=2048,
+            body=networks.seresnet50(),
         ),
     )
 }
@@ -59,7 +104,7 @@ def card_of(network: Network) -> Card:
 
 
 def layout_of(network: Network) -> Layout:
-    """What travels for this network: the head alone, weight before bias.
+    """What travels for this network: the trained body, if any, and the head, weight before bias.
 
     Raises:
         ProtocolError: see `card_of`.
@@ -67,6 +112,7 @@ def layout_of(network: Network) -> Layout:
     card = card_of(network)
     return Layout(
         tensors=(
+            *card.body,
             Tensor(name="head.weight", shape=(network.classes, card.features)),
             Tensor(name="head.bias", shape=(network.classes,)),
         )
@@ -74,5 +120,28 @@ def layout_of(network: Network) -> Layout:
 
 
 def initial_state(network: Network) -> Packed:
-    """The packed model before the first round: zeros, which for a linear head is the fair start."""
-    return np.zeros(layout_of(network).size, dtype="<f4")
+    """The packed model before the first round, the same wherever it is computed.
+
+    The head is zeros, which for a linear head is the fair start. A body's norms pass everything on,
+    and its other weights are uniform with He's variance for what follows a rectifier (He et al.
+    2015, Eq. 10).
+
+    Raises:
+        ProtocolError: see `card_of`.
+    """
+    layout = layout_of(network)
+    state = {tensor.name: _start(network.name, tensor) for tensor in layout.tensors}
+    return pack(layout, state)
+
+
+def _start(network: str, tensor: Tensor) -> NDArray[np.float32]:
+    if tensor.name.startswith("head.") or tensor.name.endswith(".bias"):
+        return np.zeros(tensor.shape, dtype="<f4")
+    if len(tensor.shape) == 1:
+        return np.ones(tensor.shape, dtype="<f4")
+    bound = sqrt(6 / prod(tensor.shape[1:]))
+    # SHAKE256 (FIPS 202 §6.2) as the coins: public, and the same in every library and version.
+    stream = shake_256(f"wardround/start/v1\n{network}\n{tensor.name}".encode())
+    words = np.frombuffer(stream.digest(4 * tensor.size), dtype="<u4")
+    uniform = (words.astype(np.float64) + 0.5) * 2.0**-31 - 1.0
+    return (bound * uniform).astype("<f4").reshape(tensor.shape)

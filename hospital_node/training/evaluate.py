@@ -7,15 +7,24 @@ A patient counts once, with the mean score of all its images.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from hospital_node.training.features import PatientFeatures
 from hospital_node.training.model import Head
+from hospital_node.training.networks import build_network
+from hospital_node.training.pictures import PatientPictures
+from hospital_node.training.placed import PlacedNetwork
+from hospital_node.training.trainable import Examples
 from protocol.plan import Plan
 from protocol.update import Packed
 
 RESAMPLES = 1000
 """Bootstrap resamples: the ends of a 95 % interval are then known to about ±0.002."""
+
+IMAGES_AT_ONCE = 8
+"""Images in one forward pass; a volume needs the memory of many pictures."""
 
 LEVEL = 0.95
 """Coverage of an interval."""
@@ -30,14 +39,38 @@ class Auc:
     high: float
 
 
-def patient_scores(plan: Plan, model: Packed, patients: PatientFeatures) -> NDArray[np.float64]:
+def patient_scores(plan: Plan, model: Packed, patients: Examples) -> NDArray[np.float64]:
     """Each patient's mean probability of the positive class over all its images. Shape (P,).
 
-    An image without finite features counts as undecided, 0.5.
+    An image that is not finite counts as undecided, 0.5.
     """
-    scores = Head.from_packed(plan.network, model).probabilities(patients.images)
+    if isinstance(patients, PatientFeatures):
+        scores = Head.from_packed(plan.network, model).probabilities(patients.images)
+    else:
+        scores = image_scores(build_network(plan.network), model, patients)
     totals = np.add.reduceat(np.nan_to_num(scores, nan=0.5), patients.first_image[:-1])
     return np.asarray(totals / np.diff(patients.first_image), dtype=np.float64)
+
+
+def image_scores(
+    network: nn.Module, model: Packed, patients: PatientPictures
+) -> NDArray[np.float64]:
+    """Each image's probability of the positive class by a trained network. Shape (N,).
+
+    NaN for an image that is not finite.
+    """
+    placed = PlacedNetwork(network, torch.device("cpu"))
+    placed.set_parameters(model.astype(placed.precision))
+    count = int(patients.first_image[-1])
+    scores = np.empty(count)
+    with torch.inference_mode():
+        for begin in range(0, count, IMAGES_AT_ONCE):
+            rows = np.arange(begin, min(begin + IMAGES_AT_ONCE, count))
+            images = patients.stack(rows)
+            is_finite = np.isfinite(images.reshape(len(rows), -1)).all(axis=1)
+            scores[rows] = placed.module(placed.place(images)).sigmoid().flatten().numpy()
+            scores[rows[~is_finite]] = np.nan
+    return scores
 
 
 def auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float | None:

@@ -75,6 +75,19 @@ def test_the_head_starts_from_zeros_of_the_catalogues_layout() -> None:
     assert not start.any()
 
 
+def test_a_trained_body_starts_from_the_same_numbers_everywhere() -> None:
+    card = CATALOGUE["groupnorm-cnn"]
+    network = Network(name=card.name, weights_digest=card.weights_digest)
+    start = initial_state(network)
+    check_packed(layout_of(network), start)
+    assert packed_digest(start[: -card.features - 1]) == card.weights_digest
+    state = unpack(layout_of(network), start)
+    bound = (6 / 9) ** 0.5
+    assert 0.9 * bound < np.abs(state["body.0.weight"]).max() <= bound
+    assert (state["body.1.weight"] == 1).all()
+    assert not state["head.weight"].any()
+
+
 def test_a_network_outside_the_catalogue_is_refused_by_name() -> None:
     with pytest.raises(ProtocolError, match="resnet999"):
         layout_of(Network(name="resnet999", weights_digest="sha256:" + "0" * 64))

@@ -1,0 +1,102 @@
+"""From a plan to what trains it here: the one place that tells a frozen body from a trained one.
+
+The one rule: both are trained by the same steps behind the same `Engine`, so that nothing of
+sampling, noise or bill depends on which it is. What a plan costs is not known here.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from hospital_node.errors import WeightsError
+from hospital_node.imaging.dataset import Patient
+from hospital_node.imaging.tensors import TensorCache
+from hospital_node.imaging.volume import IMAGENET_MEAN, IMAGENET_STD
+from hospital_node.training.engine import Engine, HeadEngine
+from hospital_node.training.features import FeatureCache, PatientFeatures, read_grid
+from hospital_node.training.hooks import OpacusEngine
+from hospital_node.training.loop import LoopEngine
+from hospital_node.training.model import check_installed, device_named
+from hospital_node.training.networks import build_network, check_hooked, check_network
+from hospital_node.training.pictures import PatientPictures, Picture
+from protocol.catalogue import card_of
+from protocol.plan import Plan
+
+Examples = PatientFeatures | PatientPictures
+"""What training sees of patients: features of a frozen body, or pictures for a trained one."""
+
+GREY_MEAN = float(np.mean(IMAGENET_MEAN))
+GREY_STD = float(np.mean(IMAGENET_STD))
+"""ImageNet's normalisation for one channel: public, and of no patient."""
+
+
+class Way(StrEnum):
+    """How the gradients of a trained body are computed; the sums are equal."""
+
+    LOOP = "loop"
+    OPACUS = "opacus"
+
+
+class Workshop:
+    """What a hospital trains with: its kept features and pictures, its device, its way."""
+
+    def __init__(
+        self, features: FeatureCache, tensors: TensorCache, *, device: str, way: Way
+    ) -> None:
+        self._features = features
+        self._tensors = tensors
+        self._device = device
+        self._way = way
+
+    def check(self, plan: Plan) -> None:
+        """Pass when the plan's network can be trained here as the plan means it.
+
+        Raises:
+            WeightsError: it is not installed, has another form, or takes other images.
+            NetworkError: it does not pass the gate, or not by the hospital's way.
+            ProtocolError: the catalogue has no such network.
+        """
+        card = card_of(plan.network)
+        if not card.body:
+            check_installed(plan)
+            return
+        if card.is_volumetric != (plan.preprocessing.volume is not None):
+            wanted = "volumes" if card.is_volumetric else "single pictures"
+            raise WeightsError(f"{card.name} takes {wanted}, and the plan prepares others")
+        check_network(plan.network)
+        if self._way is Way.OPACUS:
+            check_hooked(plan.network)
+
+    def examples(self, patients: Sequence[Patient], plan: Plan) -> Examples:
+        """What training sees of `patients`; pictures are read when a step needs them.
+
+        Raises:
+            WeightsError: see `FeatureCache.features`.
+        """
+        if not card_of(plan.network).body:
+            return self._features.features(patients, plan)
+        refs = [ref for patient in patients for ref in patient.images]
+        counts = [len(patient.images) for patient in patients]
+
+        def read(row: int) -> Picture:
+            ref, wanted = refs[row], plan.preprocessing
+            grid = self._tensors.get(ref, wanted, lambda: read_grid(ref, wanted))
+            return np.asarray((grid[None] - GREY_MEAN) / GREY_STD, dtype=np.float32)
+
+        return PatientPictures(
+            labels=np.array([patient.label for patient in patients], dtype=np.int64),
+            first_image=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            read=read,
+        )
+
+    def engine(self, plan: Plan, examples: Examples) -> Engine:
+        """What computes the steps' sums of a plan.
+
+        Raises:
+            WeightsError, NetworkError: see `check`.
+        """
+        if isinstance(examples, PatientFeatures):
+            return HeadEngine(examples)
+        make = LoopEngine if self._way is Way.LOOP else OpacusEngine
+        return make(build_network(plan.network), examples, device_named(self._device))
