@@ -18,7 +18,10 @@ from audit.equivocation import Equivocation, Verdict
 from audit.errors import AuditError, EntryError, EvidenceError, NoteError, ProofError
 from audit.evidence import DirectoryLog, TarLog
 from audit.export_command import add_check_export
-from audit.findings import (
+from audit.merkle import leaf_hash, verify_inclusion
+from audit.proof import Proof, parse_proof
+from audit.receipt import Receipt, open_receipt
+from audit.verifying.findings import (
     EXIT_CODES,
     UNDECIDED,
     UNREADABLE,
@@ -29,13 +32,10 @@ from audit.findings import (
     exit_code_of,
     in_order,
 )
-from audit.merkle import leaf_hash, verify_inclusion
-from audit.pinning import Pinned, pin
-from audit.proof import Proof, parse_proof
-from audit.receipt import Receipt, open_receipt
-from audit.remote import UrlLog, tls_context
-from audit.report import printable, report_lines
-from audit.verify import Beliefs, verify_log
+from audit.verifying.pinning import Pinned, pin
+from audit.verifying.remote import UrlLog, tls_context
+from audit.verifying.report import printable, report_lines
+from audit.verifying.verify import Beliefs, verify_log
 
 _Source = TarLog | DirectoryLog | UrlLog
 

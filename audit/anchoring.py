@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.anchors import anchors_in, check_anchors, contents_of
 from audit.checkpoint import open_checkpoint
 from audit.entry import Entry
 from audit.errors import EvidenceError
 from audit.evidence import DirectoryLog, TarLog
-from audit.findings import Fault, Finding
 from audit.trust import Trust
-from audit.verify import Beliefs, Log, verify_log
+from audit.verifying.anchors import anchors_in, check_anchors, contents_of
+from audit.verifying.findings import Fault, Finding
+from audit.verifying.verify import Beliefs, Log, verify_log
 
 
 @dataclass(frozen=True, slots=True)

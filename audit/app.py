@@ -1,4 +1,4 @@
-"""The log over HTTPS: what witnesses and readers may ask, beside what writers may (`intake_app`).
+"""The log over HTTPS: what witnesses and readers may ask, beside what writers may (`entrance`).
 
 The one rule: an endpoint parses, calls one function and maps the result. Who may connect at all is
 decided below, by the client certificate; what is taken is decided by signatures and proofs.
@@ -18,21 +18,21 @@ from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from audit import equivocation_app
 from audit.checkpoint import Checkpoint
+from audit.entrance.app import WritersDoor, read_body
+from audit.entrance.intake import Intake
 from audit.errors import NoteError
 from audit.evidence import write_evidence
-from audit.intake import Intake
-from audit.intake_app import WritersDoor, read_body
 from audit.log import Log
 from audit.note import MAX_NOTE_CHARACTERS, Note
+from audit.ordering.sequencer import Sequencer
+from audit.ordering.watermarks import Mark
 from audit.payloads import app as payload_app
 from audit.payloads.intake import PayloadIntake
 from audit.problems import ANSWERED, headers_of, to_problem
-from audit.projection import Filter
-from audit.sequencer import Sequencer
-from audit.watermarks import Mark
-from audit.witnessing import Witnessing
+from audit.searching.projection import Filter
+from audit.witnesses import equivocation_app
+from audit.witnesses.witnessing import Witnessing
 
 _MAX_NOTE_BYTES = 2 * MAX_NOTE_CHARACTERS
 """What a witness sends is a note."""

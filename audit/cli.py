@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from audit import projection
 from audit.client import LogClient
 from audit.desk.cli import keys
 from audit.desk.client import KEY_VARIABLE, Address, fetch_export, read_key, selection_of
@@ -26,6 +25,7 @@ from audit.keys import create_key, create_witness_key
 from audit.membership import read_trust
 from audit.parties import parties_of
 from audit.payloads.cli import commit_file, deposit_file
+from audit.searching import projection
 from audit.settings import (
     AuditSettings,
     ClientSettings,
@@ -35,7 +35,7 @@ from audit.settings import (
     read_text,
 )
 from audit.trust import Trust
-from audit.witness_cli import witnesses
+from audit.witnesses.cli import witnesses
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: status, evidence, keys.")
 app.add_typer(keys, name="key")

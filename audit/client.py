@@ -30,7 +30,7 @@ from audit.receipt import open_receipt
 from audit.refusal import LogForkedError, LogUnavailableError
 from audit.settings import SettingsError, Tls
 from audit.tiles import TILE_WIDTH, bundle_path, decode_bundle, encode_bundle
-from audit.witnessing import Offer
+from audit.witnesses.witnessing import Offer
 
 _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.1

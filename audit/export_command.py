@@ -12,8 +12,8 @@ from audit.anchoring import open_evidence
 from audit.errors import EvidenceError
 from audit.evidence import DirectoryLog, TarLog
 from audit.export_check import CHECKED, DIFFERENT, check_export
-from audit.findings import UNREADABLE, USAGE
-from audit.report import printable
+from audit.verifying.findings import UNREADABLE, USAGE
+from audit.verifying.report import printable
 
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 
 from psycopg_pool import ConnectionPool
 
-from audit import projection, store
-from audit.bundles import Bundles
 from audit.checkpoint import add_cosignatures, open_checkpoint
 from audit.errors import ProofError
-from audit.hashes import TreeHashes
 from audit.note import Verifier
-from audit.projection import Filter
+from audit.ordering import store
+from audit.ordering.bundles import Bundles
+from audit.ordering.hashes import TreeHashes
+from audit.ordering.watermarks import Mark, Watermarks
 from audit.proof import format_proof
 from audit.refusal import NotYetWitnessedError, UnknownEntryError
+from audit.searching import projection
+from audit.searching.projection import Filter
 from audit.tiles import TILE_WIDTH, encode_tile, parse_path
-from audit.watermarks import Mark, Watermarks
 
 _EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _INDEX = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)

@@ -23,30 +23,32 @@ import structlog
 import uvicorn
 from psycopg_pool import ConnectionPool
 
-from audit import outbox, store
+from audit import outbox
 from audit.app import Parts, create_app
-from audit.checkers import Checkers
 from audit.checkpoint import WitnessKey
 from audit.desk import rights
+from audit.entrance.checkers import Checkers
+from audit.entrance.gathering import Gathering
+from audit.entrance.intake import Intake
+from audit.entrance.pushback import Pushback, Room
 from audit.errors import AuditError, NoteError
-from audit.gathering import Gathering
-from audit.hashes import TreeHashes
 from audit.identity import CertifiedProtocol
-from audit.intake import Intake
 from audit.journal import start_journal
 from audit.keys import load_signer
 from audit.log import Log
 from audit.membership import read_trust
 from audit.note import Verifier
+from audit.ordering import store
+from audit.ordering.hashes import TreeHashes
+from audit.ordering.sequencer import Sequencer
+from audit.ordering.terms import Terms
+from audit.ordering.watermarks import Watermarks
 from audit.outbox import Outbox
 from audit.parties import parties_of
 from audit.payloads.intake import PayloadIntake
-from audit.projector import Projecting, ProjectingApart, ProjectingHere, Projector
-from audit.pushback import Pushback, Room
-from audit.pusher import HttpsDoor, Pusher, door_context
 from audit.relay import Relay
 from audit.schema_events import note_schema
-from audit.sequencer import Sequencer
+from audit.searching.projector import Projecting, ProjectingApart, ProjectingHere, Projector
 from audit.settings import (
     AuditSettings,
     SettingsError,
@@ -56,11 +58,10 @@ from audit.settings import (
     read_text,
     split_address,
 )
-from audit.terms import Terms
 from audit.tls import server_tls
 from audit.trust import Trust
-from audit.watermarks import Watermarks
-from audit.witnessing import Witnessing
+from audit.witnesses.pusher import HttpsDoor, Pusher, door_context
+from audit.witnesses.witnessing import Witnessing
 
 _POOL_SIZE = 12
 """Connections: one each for sequencer, projector and relay, the rest for readers."""

@@ -12,7 +12,7 @@ from audit.entry import Entry
 from audit.errors import AuditError, ProofError
 from audit.merkle import verify_consistency
 from audit.note import Verifier
-from audit.witness import WitnessStore
+from audit.witnesses.witness import WitnessStore
 from hospital_node.site import Site
 from protocol.events import Kind
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from audit.checkpoint import open_checkpoint
 from audit.errors import AuditError
 from audit.evidence import write_evidence
-from audit.hashes import TreeHashes
 from audit.keys import load_signer
 from audit.log import Log
 from audit.note import Verifier
-from audit.watermarks import Watermarks
+from audit.ordering.hashes import TreeHashes
+from audit.ordering.watermarks import Watermarks
 from hospital_node import database
 from hospital_node.actors import operator_of
 from hospital_node.errors import ConfigurationError

@@ -7,8 +7,8 @@ not even the hospital can rewrite its past unseen. Built of the same parts as th
 import secrets
 
 from audit.note import Signer
+from audit.ordering.terms import Terms
 from audit.outbox import Outbox
-from audit.terms import Terms
 from hospital_node.clock import now_us
 
 LOCAL = "local"

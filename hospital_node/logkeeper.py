@@ -22,17 +22,17 @@ from psycopg_pool import ConnectionPool
 
 from audit.client import LogClient
 from audit.errors import AuditError
-from audit.hashes import TreeHashes
 from audit.journal import start_journal
 from audit.keys import load_signer
 from audit.log import Log
+from audit.ordering.hashes import TreeHashes
+from audit.ordering.sequencer import Sequencer
+from audit.ordering.watermarks import Watermarks
 from audit.outbox import Outbox
 from audit.receipts import Receipts
 from audit.relay import Relay
-from audit.sequencer import Sequencer
 from audit.settings import SettingsError, exit_code_of, read_settings
-from audit.watermarks import Watermarks
-from audit.witness import Witness
+from audit.witnesses.witness import Witness
 from hospital_node import database
 from hospital_node.clock import now_us
 from hospital_node.database import Connection

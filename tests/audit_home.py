@@ -10,11 +10,12 @@ import psycopg
 from audit_parties import Consortium, Said, check_kept, now_us, write_consortium
 from psycopg_pool import ConnectionPool
 
-from audit import outbox, store
+from audit import outbox
 from audit.__main__ import main as verifier
 from audit.entry import Entry
 from audit.errors import AuditError
 from audit.evidence import write_evidence
+from audit.ordering import store
 from audit.outbox import CONSORTIUM, Outbox
 from audit.receipt import Verdict, open_receipt
 from audit.receipts import Receipts, kept

@@ -16,20 +16,20 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg_pool import ConnectionPool
 
-from audit import store
 from audit.app import Parts
-from audit.checkers import Checkers
 from audit.checkpoint import WitnessKey, WitnessPolicy
+from audit.entrance.checkers import Checkers
 from audit.entry import Actor, Compliance, Entry, Place, sign_entry
 from audit.equivocation import Equivocation
 from audit.ids import RANDOM_BYTES, uuid7
 from audit.merkle import leaf_hash
 from audit.note import Algorithm, Signer, Verifier
+from audit.ordering import store
+from audit.ordering.terms import Terms
 from audit.receipt import Judge, Judgement, Receipt
 from audit.service import run_parts
 from audit.settings import Tls
-from audit.terms import Terms
-from audit.witnessing import Offer
+from audit.witnesses.witnessing import Offer
 from deploy.certificates import Authority, make_request
 
 CONSORTIUM = "north"

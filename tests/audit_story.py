@@ -13,16 +13,16 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.checkpoint import Checkpoint, add_cosignatures, cosign, sign_checkpoint
-from audit.composition import Composition, SampledGaussian
 from audit.entry import Place, sign_entry
 from audit.evidence import write_evidence
-from audit.findings import Fault, Findings
 from audit.ids import uuid7
 from audit.merkle import leaf_hash, root_of
 from audit.note import Algorithm, Signer
 from audit.tiles import TileName, encode_bundle
 from audit.trust import Trust
-from audit.verify import Beliefs, verify_log
+from audit.verifying.composition import Composition, SampledGaussian
+from audit.verifying.findings import Fault, Findings
+from audit.verifying.verify import Beliefs, verify_log
 from protocol import events
 from protocol.ballot import Ballot, Choice, Rule
 from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of

@@ -14,7 +14,7 @@ def children() -> list[int]:
             parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if b"audit.checker" in command and int(parent) == os.getpid():
+        if b"audit.entrance.checker" in command and int(parent) == os.getpid():
             found.append(int(folder.name))
     return found
 

@@ -12,7 +12,7 @@ from audit_story import HOSPITALS, Story
 from fastapi.testclient import TestClient
 from psycopg_pool import ConnectionPool
 
-from audit import outbox, store
+from audit import outbox
 from audit.app import Parts
 from audit.checkpoint import add_cosignatures, cosign
 from audit.desk.api_keys import Holder, make_key
@@ -21,10 +21,11 @@ from audit.desk.callers import Role
 from audit.desk.desk import Desk
 from audit.desk.service import now_us, open_desk
 from audit.desk.settings import DeskSettings
+from audit.ordering import store
+from audit.ordering.terms import Terms
+from audit.ordering.watermarks import Mark
 from audit.service import run_parts, run_relay
-from audit.terms import Terms
 from audit.trust import Trust
-from audit.watermarks import Mark
 
 ORGANISATION = "Supervisory Authority"
 

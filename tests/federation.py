@@ -23,10 +23,10 @@ from audit.checkpoint import open_checkpoint
 from audit.entry import Entry
 from audit.evidence import TarLog
 from audit.export import export_evidence
-from audit.findings import Findings
 from audit.settings import read_settings
 from audit.trust import Trust
-from audit.verify import Beliefs, verify_log
+from audit.verifying.findings import Findings
+from audit.verifying.verify import Beliefs, verify_log
 from deploy.certificates import Authority
 from deploy.enrolment import Enrolment, Party, enrol
 from deploy.postgres_server import create_party, drop_party

@@ -19,12 +19,12 @@ from audit.desk.records.office import Asked, Records
 from audit.desk.records.policy import RetentionPolicy
 from audit.desk.records.store import Matter, Proposal, Scope, Why
 from audit.entry import Compliance, Entry
+from audit.ordering.watermarks import Mark
 from audit.outbox import Outbox
 from audit.payloads import store as payload
 from audit.payloads.deposit import Deposit
 from audit.payloads.intake import PayloadIntake, Receipt
 from audit.relay import Relay
-from audit.watermarks import Mark
 
 DAY_US = 86_400_000_000
 ODA, PIA = (

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
-from audit import witness
+from audit.witnesses import witness
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from audit import store
 from audit.checkpoint import add_cosignatures, open_checkpoint
 from audit.entry import Entry
-from audit.hashes import TreeHashes
 from audit.note import Verifier
+from audit.ordering import store
+from audit.ordering.hashes import TreeHashes
 from audit.proof import format_proof
 from audit.refusal import UnknownEntryError
 

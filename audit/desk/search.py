@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from audit.entry import Entry
-from audit.projection import projected_size
+from audit.searching.projection import projected_size
 
 Connection = psycopg.Connection[Any]
 

@@ -22,7 +22,7 @@ from audit.desk.shapes import (
     EventsAnswer,
 )
 from audit.entry import Entry
-from audit.projection import projected_size
+from audit.searching.projection import projected_size
 
 Told = TypeVar("Told", bound=Answer)
 

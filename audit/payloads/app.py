@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from audit.intake_app import read_body
+from audit.entrance.app import read_body
 from audit.payloads.deposit import Deposit
 from audit.payloads.errors import PayloadRefusedError
 from audit.payloads.intake import PayloadIntake

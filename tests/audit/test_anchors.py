@@ -6,12 +6,12 @@ from typing import Any
 from audit_story import MemoryLog, Story, key_of, whole_story
 
 from audit.__main__ import main
-from audit.anchors import Anchor, anchors_in, check_anchors
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.entry import Entry
 from audit.evidence import write_evidence
-from audit.findings import EXIT_CODES, UNREADABLE, Fault
 from audit.merkle import leaf_hash, root_of
+from audit.verifying.anchors import Anchor, anchors_in, check_anchors
+from audit.verifying.findings import EXIT_CODES, UNREADABLE, Fault
 from protocol import events
 from protocol.ballot import Rule
 from protocol.consortium import Consortium

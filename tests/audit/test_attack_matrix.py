@@ -31,21 +31,21 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 from witness_memory import witness_memory
 
-from audit import store
-from audit.appending import send
 from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from audit.draft import Draft
-from audit.edge import Edge
 from audit.entry import Entry
 from audit.errors import EntryError, NoteError
 from audit.merkle import consistency_proof, leaf_hash, root_of
 from audit.note import Note, Signer
-from audit.parcel import Parcel
+from audit.ordering import store
+from audit.ordering.appending import send
+from audit.ordering.draft import Draft
+from audit.ordering.edge import Edge
+from audit.ordering.parcel import Parcel
 from audit.receipt import Promised, Receipt, Verdict, open_receipt, sign_receipt
 from audit.refusal import LogForkedError
 from audit.tiles import decode_tile
-from audit.witness import Witness, WitnessStore
-from audit.witnessing import Offer
+from audit.witnesses.witness import Witness, WitnessStore
+from audit.witnesses.witnessing import Offer
 from deploy.postgres_server import with_database
 
 SIZE = 300

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from audit.awaiting import outcome
+from audit.entrance.awaiting import outcome
 
 MANY = 200
 

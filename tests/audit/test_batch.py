@@ -5,10 +5,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.batch import after_slot, cut_event_ids, cut_runs, find_id, slot_of
 from audit.ids import uuid7
-from audit.parcel import id_bytes
-from audit.recent import Recent
+from audit.ordering.batch import after_slot, cut_event_ids, cut_runs, find_id, slot_of
+from audit.ordering.parcel import id_bytes
+from audit.ordering.recent import Recent
 from audit.tiles import decode_bundle, encode_bundle
 
 TIMES_MS = st.integers(0, 2**48 - 1) | st.integers(1_700_000_000_000, 1_700_000_010_000)

@@ -13,15 +13,15 @@ import pytest
 from audit_parties import Chain, Consortium, NearLog, Said, new_signer, now_us, running_log
 from checker_processes import await_checkers, children
 
-from audit import checkers
-from audit.checkers import Checkers
+from audit.entrance import checkers
+from audit.entrance.checkers import Checkers
+from audit.entrance.gathering import Gathering
+from audit.entrance.intake import Intake
+from audit.entrance.pushback import Pushback, Room
 from audit.entry import Entry
-from audit.gathering import Gathering
-from audit.intake import Intake
-from audit.parcel import Parcel
-from audit.pushback import Pushback, Room
+from audit.ordering.parcel import Parcel
+from audit.ordering.terms import CLOCK_AHEAD_US
 from audit.refusal import EntryRefusedError, LogUnavailableError, Refusal
-from audit.terms import CLOCK_AHEAD_US
 
 COUNT = 80
 
@@ -158,7 +158,7 @@ def test_checkers_end_with_their_pool_and_with_the_process_that_started_them(nor
     script = (
         "import sys, time\n"
         "from audit_parties import Consortium\n"
-        "from audit.checkers import Checkers\n"
+        "from audit.entrance.checkers import Checkers\n"
         "north = Consortium(quorum=0)\n"
         "pool = Checkers(north.terms(), 2).__enter__()\n"
         "pool.check(north.chain().several(80))\n"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit.columns import bigints, byteas, smallints, texts
+from audit.ordering.columns import bigints, byteas, smallints, texts
 
 KINDS = {
     "int2": (smallints, st.integers(-(2**15), 2**15 - 1)),

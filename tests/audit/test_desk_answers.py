@@ -9,11 +9,11 @@ import pytest
 from audit_story import HOSPITALS, RUN, Story, digest, whole_story
 from desk_parties import Opened, opened_desk
 
-from audit import projection
 from audit.checkpoint import open_checkpoint
 from audit.merkle import leaf_hash, root_of, verify_consistency
 from audit.parties import parties_of
 from audit.proof import check_proof
+from audit.searching import projection
 from protocol import events
 from protocol.ballot import Activation, Counted
 from protocol.event import Actor, ActorKind, Event

@@ -6,9 +6,9 @@ from audit_parties import Chain, Consortium
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.draft import Draft
 from audit.entry import Entry
-from audit.parcel import Parcel
+from audit.ordering.draft import Draft
+from audit.ordering.parcel import Parcel
 from audit.refusal import EntryRefusedError, Refusal
 from audit.tiles import decode_bundle
 

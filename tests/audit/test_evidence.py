@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from audit.__main__ import main
 from audit.errors import EvidenceError, UnmetPolicyError
 from audit.evidence import MAX_MEMBER_BYTES, DirectoryLog, TarLog, write_evidence
-from audit.findings import EXIT_CODES, UNREADABLE
 from audit.policy import Policy
 from audit.tiles import TileName, bundles_of, decode_bundle, tiles_of
+from audit.verifying.findings import EXIT_CODES, UNREADABLE
 
 
 def test_the_same_log_gives_the_same_bytes(tmp_path: Path) -> None:

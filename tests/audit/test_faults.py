@@ -23,8 +23,8 @@ from audit_parties import Consortium, NearLog, Said, running_log
 from faulty_postgres import Fault, FaultyPostgres, Mode
 from psycopg import sql
 
-from audit import store
 from audit.app import Parts
+from audit.ordering import store
 from audit.refusal import LogHaltedError, LogUnavailableError
 from deploy.postgres_server import NOBODY, with_database
 

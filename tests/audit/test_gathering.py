@@ -18,13 +18,15 @@ from audit_parties import (
 from checker_processes import await_checkers, children
 from fastapi.testclient import TestClient
 
-from audit import intake_app
 from audit.app import Parts, create_app
-from audit.checkers import Checkers
+from audit.entrance import app as intake_app
+from audit.entrance.checkers import Checkers
+from audit.entrance.gathering import Gathering
+from audit.entrance.intake import Promise, Until
 from audit.entry import MAX_ENTRY_BYTES
 from audit.errors import AuditError
-from audit.gathering import Gathering
-from audit.intake import Promise, Until
+from audit.ordering.sequencer import Submission
+from audit.ordering.terms import CLOCK_AHEAD_US
 from audit.receipt import open_receipt
 from audit.refusal import (
     EntryRefusedError,
@@ -33,8 +35,6 @@ from audit.refusal import (
     Refusal,
     WriterRefusedError,
 )
-from audit.sequencer import Submission
-from audit.terms import CLOCK_AHEAD_US
 
 MEMBERS = tuple(f"member-{number:02}" for number in range(40))
 

@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 from lossy_line import Cut, LossyLine, lossy_line
 from psycopg_pool import ConnectionPool
 
-from audit import recent, sequencer, store
 from audit.checkpoint import open_checkpoint
-from audit.edge import Edge
 from audit.entry import Entry
-from audit.hashes import TreeHashes
 from audit.merkle import (
     consistency_proof,
     inclusion_proof,
@@ -24,10 +21,13 @@ from audit.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from audit.nodes import FullNodes, Nodes
-from audit.parcel import Parcel, id_bytes
+from audit.ordering import recent, sequencer, store
+from audit.ordering.edge import Edge
+from audit.ordering.hashes import TreeHashes
+from audit.ordering.nodes import FullNodes, Nodes
+from audit.ordering.parcel import Parcel, id_bytes
+from audit.ordering.sequencer import Sequencer
 from audit.refusal import EntryRefusedError, LogUnavailableError, Refusal, UnknownEntryError
-from audit.sequencer import Sequencer
 from audit.tiles import TileCutter
 
 LEAVES = [leaf_hash(number.to_bytes(4, "big")) for number in range(66_000)]

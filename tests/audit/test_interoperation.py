@@ -15,7 +15,6 @@ from fastapi.testclient import TestClient
 from psycopg_pool import ConnectionPool
 from witness_memory import witness_memory
 
-from audit.add_checkpoint import Addition
 from audit.checkpoint import Checkpoint, WitnessKey, WitnessPolicy, open_checkpoint, sign_checkpoint
 from audit.equivocation import Verdict
 from audit.merkle import (
@@ -26,11 +25,12 @@ from audit.merkle import (
     verify_inclusion,
 )
 from audit.note import Verifier
+from audit.ordering.watermarks import Mark
 from audit.proof import parse_proof
-from audit.pusher import Answer, Pusher
-from audit.watermarks import Mark
-from audit.witness import Witness, WitnessStore
-from audit.witness_app import create_app
+from audit.witnesses.add_checkpoint import Addition
+from audit.witnesses.app import create_app
+from audit.witnesses.pusher import Answer, Pusher
+from audit.witnesses.witness import Witness, WitnessStore
 
 
 class TheirWitness:

@@ -5,9 +5,9 @@ from random import Random
 import psycopg
 import pytest
 
-from audit import store
 from audit.desk.answers.findings import SHOWN, findings
-from audit.oddities import LATE_US, note_oddities
+from audit.ordering import store
+from audit.searching.oddities import LATE_US, note_oddities
 
 Row = tuple[int, str, int, int]
 """Index, producer, number and time of an entry."""

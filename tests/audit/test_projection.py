@@ -6,16 +6,17 @@ from audit_story import Story
 from desk_parties import terms_of, wait_until
 from psycopg_pool import ConnectionPool
 
-from audit import outbox, store
+from audit import outbox
 from audit.desk.answers.health import health
 from audit.entry import Place, sign_entry
 from audit.errors import AuditError
 from audit.ids import uuid7
-from audit.projection import Progress, stopped_at
-from audit.projector import ProjectingApart, ProjectingHere, Projector
+from audit.ordering import store
+from audit.ordering.watermarks import Mark, Watermarks
+from audit.searching.projection import Progress, stopped_at
+from audit.searching.projector import ProjectingApart, ProjectingHere, Projector
 from audit.service import run_parts
 from audit.trust import Trust
-from audit.watermarks import Mark, Watermarks
 from protocol.event import Event
 
 

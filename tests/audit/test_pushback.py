@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit.pushback import LONGEST_S, Pushback, Room
+from audit.entrance.pushback import LONGEST_S, Pushback, Room
 from audit.refusal import LogBusyError
 
 

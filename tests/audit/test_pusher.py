@@ -10,18 +10,19 @@ from fastapi.testclient import TestClient
 from psycopg_pool import ConnectionPool
 from witness_memory import witness_memory
 
-from audit import claims, store
-from audit.add_checkpoint import SIZE_TYPE, Addition
 from audit.app import Parts
 from audit.checkpoint import Checkpoint, WitnessKey, WitnessPolicy, cosign, sign_checkpoint
 from audit.equivocation import Equivocation, Verdict
 from audit.errors import EvidenceError, NoteError
 from audit.note import Algorithm, Note, Signer
-from audit.pusher import Answer, Pusher, UnwillingWitnessError
+from audit.ordering import store
+from audit.ordering.watermarks import Mark
 from audit.refusal import LogHaltedError, LogUnavailableError, NotYetWitnessedError
-from audit.watermarks import Mark
-from audit.witness import Witness
-from audit.witness_app import create_app
+from audit.witnesses import claims
+from audit.witnesses.add_checkpoint import SIZE_TYPE, Addition
+from audit.witnesses.app import create_app
+from audit.witnesses.pusher import Answer, Pusher, UnwillingWitnessError
+from audit.witnesses.witness import Witness
 
 
 class NearDoor:

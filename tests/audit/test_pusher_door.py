@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from audit_parties import Certificates
 
-from audit.add_checkpoint import Addition
-from audit.pusher import MAX_ANSWER_BYTES, HttpsDoor, UnwillingWitnessError, door_context
+from audit.witnesses.add_checkpoint import Addition
+from audit.witnesses.pusher import MAX_ANSWER_BYTES, HttpsDoor, UnwillingWitnessError, door_context
 
 ASKED = Addition(0, (), "a note\n")
 

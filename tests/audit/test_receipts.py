@@ -10,15 +10,15 @@ from psycopg_pool import ConnectionPool
 
 from audit import outbox
 from audit.app import Parts
+from audit.entrance.intake import Promise
 from audit.entry import Entry
-from audit.intake import Promise
+from audit.ordering.parcel import Parcel
+from audit.ordering.sequencer import Submission
 from audit.outbox import CONSORTIUM, Outbox
-from audit.parcel import Parcel
 from audit.receipt import open_receipt
 from audit.receipts import OVERDUE, Receipts, kept, last_promised
 from audit.refusal import LogBusyError, LogUnavailableError
 from audit.relay import Relay
-from audit.sequencer import Submission
 
 AHEAD_US = 3_000_000
 

@@ -26,12 +26,12 @@ from audit_parties import (
 )
 from psycopg import sql
 
+from audit.entrance.app import MAX_BODY_BYTES
 from audit.entry import MAX_ENTRY_BYTES
-from audit.intake_app import MAX_BODY_BYTES
+from audit.ordering.sequencer import MAX_SUBMISSION
+from audit.ordering.terms import CLOCK_AHEAD_US
 from audit.receipt import open_receipt
-from audit.sequencer import MAX_SUBMISSION
 from audit.settings import Tls
-from audit.terms import CLOCK_AHEAD_US
 from audit.tiles import encode_bundle
 
 ONE, BATCH = "/v1/events", "/v1/events:batch"

@@ -10,9 +10,10 @@ import pytest
 from audit_parties import Chain, Consortium, NearLog, Said, now_us, running_log
 from psycopg_pool import ConnectionPool
 
-from audit import outbox, store
+from audit import outbox
 from audit.app import Parts
 from audit.entry import Entry
+from audit.ordering import store
 from audit.outbox import Outbox
 from audit.refusal import EntryRefusedError, LogUnavailableError
 from audit.relay import Relay

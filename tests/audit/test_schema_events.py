@@ -8,7 +8,8 @@ import pytest
 from audit_parties import Consortium, Said, now_us
 from psycopg_pool import ConnectionPool
 
-from audit import outbox, store
+from audit import outbox
+from audit.ordering import store
 from audit.outbox import Outbox
 from audit.schema_events import SCHEMA_CHANGED, note_schema
 

@@ -6,20 +6,20 @@ import psycopg
 import pytest
 from audit_parties import Chain, Consortium, Said, new_signer, now_us, running_log
 
-from audit import store
 from audit.checkpoint import open_checkpoint
 from audit.entry import Entry
-from audit.hashes import TreeHashes
 from audit.log import Log
 from audit.merkle import leaf_hash, root_of, verify_consistency
-from audit.parcel import Parcel
+from audit.ordering import store
+from audit.ordering.hashes import TreeHashes
+from audit.ordering.parcel import Parcel
+from audit.ordering.sequencer import MAX_SUBMISSION
+from audit.ordering.terms import CLOCK_AHEAD_US
+from audit.ordering.tree import SequencerRunningError
+from audit.ordering.watermarks import Watermarks
 from audit.proof import check_proof
 from audit.refusal import EntryRefusedError, LogHaltedError, LogUnavailableError, Refusal
-from audit.sequencer import MAX_SUBMISSION
 from audit.service import open_pool
-from audit.terms import CLOCK_AHEAD_US
-from audit.tree import SequencerRunningError
-from audit.watermarks import Watermarks
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from audit_parties import (
 from psycopg_pool import ConnectionPool
 from typer.testing import CliRunner
 
-from audit import outbox, witness
+from audit import outbox
 from audit.checkpoint import open_checkpoint
 from audit.cli import app
 from audit.client import LogClient
@@ -49,7 +49,8 @@ from audit.refusal import (
 )
 from audit.relay import Relay
 from audit.settings import Tls
-from audit.witness import Witness
+from audit.witnesses import witness
+from audit.witnesses.witness import Witness
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 from audit_parties import Consortium, running_log
 from psycopg import sql
 
-from audit import schema, store
+from audit import schema
+from audit.ordering import store
 from audit.schema import Part, SchemaError
 
 APPEND_ONLY = (

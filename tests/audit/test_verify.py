@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from audit.__main__ import main
 from audit.checkpoint import Checkpoint, cosign, sign_checkpoint
-from audit.findings import EXIT_CODES, UNREADABLE, VERIFIED, Fault
 from audit.merkle import leaf_hash, root_of
 from audit.note import Algorithm, add_signatures
 from audit.tiles import encode_bundle
+from audit.verifying.findings import EXIT_CODES, UNREADABLE, VERIFIED, Fault
 from protocol import events
 
 ROOT = Path(__file__).parents[2]

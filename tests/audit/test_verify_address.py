@@ -11,10 +11,10 @@ from audit_parties import Certificates, Consortium, free_port, running_service, 
 from audit_story import Story, filler, whole_story
 from log_server import LogServer, send, serving
 
-from audit import remote
 from audit.__main__ import main
-from audit.findings import EXIT_CODES, UNREADABLE, VERIFIED, Fault
 from audit.tiles import TileName
+from audit.verifying import remote
+from audit.verifying.findings import EXIT_CODES, UNREADABLE, VERIFIED, Fault
 
 
 @pytest.fixture

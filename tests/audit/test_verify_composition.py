@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants.analysis import rdp as opacus_rdp
 
-from audit.composition import ORDERS, Composition, SampledGaussian, _rdp, mechanism_of
+from audit.verifying.composition import ORDERS, Composition, SampledGaussian, _rdp, mechanism_of
 
 GRID = [
     # sample rate, σ, steps, δ

@@ -10,7 +10,7 @@ from audit_story import (
     whole_story,
 )
 
-from audit.findings import Fault
+from audit.verifying.findings import Fault
 from protocol import events
 from protocol.ballot import Choice, Rule
 

@@ -10,12 +10,12 @@ from audit.__main__ import main
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.entry import Entry
 from audit.equivocation import Equivocation
-from audit.findings import EXIT_CODES, UNDECIDED, UNREADABLE, VERIFIED, Fault
 from audit.merkle import consistency_proof, inclusion_proof, leaf_hash, root_of
 from audit.policy import write_policy
 from audit.proof import format_proof
 from audit.receipt import Promised, Receipt, sign_receipt
 from audit.trust import Trust
+from audit.verifying.findings import EXIT_CODES, UNDECIDED, UNREADABLE, VERIFIED, Fault
 
 
 def code(fault: Fault) -> int:

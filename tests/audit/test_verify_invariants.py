@@ -17,9 +17,9 @@ from audit_story import (
 from audit.checkpoint import WitnessPolicy
 from audit.entry import Entry
 from audit.errors import EvidenceError
-from audit.findings import Fault
-from audit.governance import body_digest
 from audit.trust import Trust
+from audit.verifying.findings import Fault
+from audit.verifying.governance import body_digest
 from protocol import events
 from protocol.round import Evaluation
 

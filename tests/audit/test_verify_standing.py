@@ -14,7 +14,7 @@ from audit_story import (
     whole_story,
 )
 
-from audit.findings import Fault
+from audit.verifying.findings import Fault
 from protocol import events
 from protocol.ballot import Ballot, Choice, Rule, activation_of
 from protocol.budget import Exhaustion, Partition, account_of

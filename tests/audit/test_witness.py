@@ -11,13 +11,14 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 from witness_memory import witness_memory
 
-from audit import store
 from audit.app import Parts
 from audit.checkpoint import Checkpoint, cosign, open_checkpoint, sign_checkpoint
 from audit.equivocation import Equivocation
 from audit.errors import NoteError
 from audit.merkle import leaf_hash
 from audit.note import Note
+from audit.ordering import store
+from audit.ordering.watermarks import Mark
 from audit.proof import check_proof
 from audit.refusal import (
     LogForkedError,
@@ -26,9 +27,8 @@ from audit.refusal import (
     NotYetWitnessedError,
     UnknownEntryError,
 )
-from audit.watermarks import Mark
-from audit.witness import Witness, WitnessStore
-from audit.witnessing import Offer
+from audit.witnesses.witness import Witness, WitnessStore
+from audit.witnesses.witnessing import Offer
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from psycopg_pool import ConnectionPool
 from witness_memory import witness_memory
 
-from audit.add_checkpoint import Addition
 from audit.checkpoint import Checkpoint, WitnessKey, WitnessPolicy, sign_checkpoint
 from audit.equivocation import Verdict
 from audit.errors import NoteError
 from audit.merkle import consistency_proof, leaf_hash, root_of
 from audit.note import encode_base64
-from audit.witness import Witness, WitnessStore
-from audit.witness_app import create_app
+from audit.witnesses.add_checkpoint import Addition
+from audit.witnesses.app import create_app
+from audit.witnesses.witness import Witness, WitnessStore
 
 
 class Tree:

@@ -22,12 +22,12 @@ from typer.testing import CliRunner
 from witness_memory import witness_memory
 
 from audit.__main__ import main
-from audit.add_checkpoint import Addition
 from audit.checkpoint import Checkpoint, WitnessKey, WitnessPolicy, sign_checkpoint
 from audit.cli import app
 from audit.client import LogClient
-from audit.findings import EXIT_CODES, Fault
 from audit.note import Algorithm
+from audit.verifying.findings import EXIT_CODES, Fault
+from audit.witnesses.add_checkpoint import Addition
 
 
 @pytest.fixture
@@ -78,7 +78,9 @@ def make_key(folder: Path) -> str:
 def running_witness(config: Path) -> Iterator[str]:
     port = int(config.read_text().split("127.0.0.1:")[1].split('"')[0])
     url = f"https://127.0.0.1:{port}"
-    process = subprocess.Popen([sys.executable, "-m", "audit.witness_service", "--config", config])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "audit.witnesses.service", "--config", config]
+    )
     try:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -155,7 +157,7 @@ def test_a_witness_without_forks_says_so_with_success(tmp_path, memory, north, c
 
 def start_wrongly(config: Path) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "audit.witness_service", "--config", str(config)],
+        [sys.executable, "-m", "audit.witnesses.service", "--config", str(config)],
         capture_output=True,
         text=True,
         check=False,

@@ -22,12 +22,12 @@ from audit_parties import Consortium, Said, running_log
 from bars import record
 from psycopg_pool import ConnectionPool
 
-from audit import store
 from audit.entry import Entry
 from audit.merkle import leaf_hash
-from audit.parcel import Parcel
-from audit.sequencer import Sequencer
-from audit.terms import Terms
+from audit.ordering import store
+from audit.ordering.parcel import Parcel
+from audit.ordering.sequencer import Sequencer
+from audit.ordering.terms import Terms
 from audit.tiles import decode_bundle
 from deploy.postgres_server import with_database
 

@@ -27,8 +27,8 @@ from bars import record
 
 from audit.checkpoint import Checkpoint
 from audit.note import Note
+from audit.ordering.store import latest_checkpoint
 from audit.settings import Tls
-from audit.store import latest_checkpoint
 
 CALLERS = 64
 EVENTS = 100

@@ -21,17 +21,17 @@ from bars import record
 from psycopg_pool import ConnectionPool
 
 from audit import __main__ as command
-from audit import store
-from audit.appending import send
-from audit.batch import Batch
 from audit.checkpoint import Checkpoint, sign_checkpoint
-from audit.draft import Draft
-from audit.edge import Edge
 from audit.entry import Entry
 from audit.evidence import write_evidence
-from audit.hashes import TreeHashes
 from audit.merkle import leaf_hash, verify_consistency, verify_inclusion
-from audit.parcel import Parcel
+from audit.ordering import store
+from audit.ordering.appending import send
+from audit.ordering.batch import Batch
+from audit.ordering.draft import Draft
+from audit.ordering.edge import Edge
+from audit.ordering.hashes import TreeHashes
+from audit.ordering.parcel import Parcel
 from audit.tiles import TileCutter
 
 MILLION = 1_000_000

@@ -15,7 +15,7 @@ import audit
 from audit.desk.settings import DeskSettings
 from audit.note import Algorithm, Verifier
 from audit.settings import AuditSettings, read_settings
-from audit.witness_service import WitnessSettings, read_logs
+from audit.witnesses.service import WitnessSettings, read_logs
 from hospital_node.policy import Policy
 from hospital_node.settings import NodeSettings
 from services.coordinator.bundle import fab_digest

@@ -8,11 +8,11 @@ import pytest
 from federation import Federation, wait_until
 from typer.testing import CliRunner
 
-from audit.anchors import Anchored, anchors_in, check_anchors
 from audit.entry import Entry
 from audit.evidence import TarLog
 from audit.tiles import bundles_of, split_bundle
 from audit.trust import Trust
+from audit.verifying.anchors import Anchored, anchors_in, check_anchors
 from hospital_node import cli
 from hospital_node.imaging import dataset
 from hospital_node.local_export import export_local_log

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from audit import claims, store
 from audit.checkpoint import Checkpoint
 from audit.desk import search
 from audit.desk.search import Connection, Search
 from audit.desk.shapes import Answer, Index, Shape
 from audit.desk.statements import ACCESS_REFUSED
 from audit.note import Note
-from audit.oddities import Oddity
+from audit.ordering import store
+from audit.searching.oddities import Oddity
+from audit.witnesses import claims
 
 SHOWN = 200
 """Findings of one kind in one answer; the first ones, since the cause is usually there."""

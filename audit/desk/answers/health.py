@@ -5,11 +5,11 @@ The one rule: it tells nothing of what was recorded, so that an operator may see
 
 from typing import Any
 
-from audit import store, tree
 from audit.checkpoint import WitnessPolicy, add_cosignatures
 from audit.desk.search import Connection
 from audit.desk.shapes import Answer, Shape
-from audit.projection import projected_size, stopped_at
+from audit.ordering import store, tree
+from audit.searching.projection import projected_size, stopped_at
 
 
 class WitnessShape(Shape):

@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from audit.composition import Composition, SampledGaussian, mechanism_of
 from audit.desk import search
 from audit.desk.search import Connection, Fact, Search
 from audit.desk.shapes import Answer, Index, Shape
-from audit.spending import TOLERANCE
+from audit.verifying.composition import Composition, SampledGaussian, mechanism_of
+from audit.verifying.spending import TOLERANCE
 
 CHARGED = "privacy.charged"
 

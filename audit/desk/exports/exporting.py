@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 
-from audit import store
 from audit.canonical import canonical_json
 from audit.commitment import SALT_BYTES
 from audit.desk import search
@@ -27,9 +26,10 @@ from audit.desk.search import Search, snapshot
 from audit.entry import Entry
 from audit.evidence import write_evidence
 from audit.export_lines import LINES, Format, Manifest, Rows
-from audit.projection import projected_size
+from audit.ordering import store
 from audit.proof import format_proof
 from audit.refusal import LogBusyError, LogUnavailableError, NotYetWitnessedError
+from audit.searching.projection import projected_size
 from audit.selection import Selection
 from audit.tiles import TILE_WIDTH
 

@@ -1,0 +1,1 @@
+"""Ordering: entries get their places, are stored, and stand under a signed tree."""
