@@ -4,6 +4,7 @@ The one rule: a network is handed out after it passed the gate and its parameter
 those of the catalogue's layout; nobody trains another. What is trained with is not known here.
 """
 
+import copy
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
@@ -47,27 +48,13 @@ def build_network(network: Network) -> nn.Module:
         NetworkError: it does not pass the gate.
         ProtocolError: the catalogue has no such network.
     """
-    layout = layout_of(network)
-    body = BODIES.get(network.name)
-    if body is None:
+    build = BUILDERS.get(network.name)
+    if build is None:
         raise WeightsError(f"{network.name} is no network that is trained from its first layer")
-    built = pass_gate(body(), image_shape(network))
-    if _layout(built) != layout:
-        raise WeightsError(f"{network.name} built here has another form than the catalogue says")
-    return built
+    return copy.deepcopy(_gated(network, build))
 
 
-@lru_cache(maxsize=32)
-def check_network(network: Network) -> None:
-    """Pass when the network can be built and trained here; each is tried once.
-
-    Raises:
-        WeightsError, NetworkError, ProtocolError: see `build_network`.
-    """
-    build_network(network)
-
-
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=2)
 def check_hooked(network: Network) -> None:
     """Pass when the network can be trained by hooks too; each is tried once.
 
@@ -75,6 +62,15 @@ def check_hooked(network: Network) -> None:
         WeightsError, NetworkError, ProtocolError: see `build_network` and `gate.check_hooks`.
     """
     check_hooks(build_network(network), image_shape(network))
+
+
+@lru_cache(maxsize=2)
+def _gated(network: Network, build: Callable[[], nn.Module]) -> nn.Module:
+    """The network once it passed the gate, which for a deep one takes seconds."""
+    built = pass_gate(build(), image_shape(network))
+    if _layout(built) != layout_of(network):
+        raise WeightsError(f"{network.name} built here has another form than the catalogue says")
+    return built
 
 
 def image_shape(network: Network) -> tuple[int, ...]:
@@ -112,7 +108,7 @@ def _seresnet50() -> nn.Module:
     return Classifier(network, 2048)
 
 
-BODIES: dict[str, Callable[[], nn.Module]] = {
+BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "groupnorm-cnn": _groupnorm_cnn,
     "densenet121": _densenet121,
     "resnet18": lambda: _resnet18(2),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from hospital_node.training import randomness as coins
 from hospital_node.training.clipper import BoundedSum
 
-BLOCK = 1 << 16
-"""Coordinates noised at once: the coins of a network with millions would take gigabytes."""
+BLOCK = 1 << 14
+"""Coordinates noised at once: their coins stay in the cache, and millions would take gigabytes."""
 
 
 def add_noise(

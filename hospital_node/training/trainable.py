@@ -18,7 +18,7 @@ from hospital_node.training.features import FeatureCache, PatientFeatures, read_
 from hospital_node.training.hooks import OpacusEngine
 from hospital_node.training.loop import LoopEngine
 from hospital_node.training.model import check_installed, device_named
-from hospital_node.training.networks import build_network, check_hooked, check_network
+from hospital_node.training.networks import build_network, check_hooked
 from hospital_node.training.pictures import PatientPictures, Picture
 from protocol.catalogue import card_of
 from protocol.plan import Plan
@@ -64,7 +64,7 @@ class Workshop:
         if card.is_volumetric != (plan.preprocessing.volume is not None):
             wanted = "volumes" if card.is_volumetric else "single pictures"
             raise WeightsError(f"{card.name} takes {wanted}, and the plan prepares others")
-        check_network(plan.network)
+        build_network(plan.network)
         if self._way is Way.OPACUS:
             check_hooked(plan.network)
 

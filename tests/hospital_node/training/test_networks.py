@@ -13,7 +13,7 @@ from hospital_node.errors import WeightsError
 from hospital_node.training.gate import check_hooks
 from hospital_node.training.hooks import OpacusEngine
 from hospital_node.training.loop import LoopEngine
-from hospital_node.training.networks import BODIES, build_network, image_shape
+from hospital_node.training.networks import BUILDERS, build_network, image_shape
 from hospital_node.training.placed import PlacedNetwork
 from hospital_node.training.sampler import draw_patients
 from protocol.catalogue import CATALOGUE, initial_state
@@ -36,7 +36,7 @@ def named(name: str) -> Network:
 
 
 def test_each_trained_network_of_the_catalogue_can_be_built_here() -> None:
-    assert sorted(TRAINED) == sorted(BODIES)
+    assert sorted(TRAINED) == sorted(BUILDERS)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -67,7 +67,7 @@ def test_a_network_passes_the_gate_and_both_engines_compute_one_sum(name: str) -
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_signal_passes_the_untrained_body_without_dying_or_growing(name: str) -> None:
-    placed = PlacedNetwork(ModuleValidator.fix(BODIES[name]()), torch.device("cpu"))
+    placed = PlacedNetwork(ModuleValidator.fix(BUILDERS[name]()), torch.device("cpu"))
     placed.set_parameters(initial_state(named(name)))
     images = make_pictures((1, 1, 1), shape=image_shape(named(name))).stack(np.arange(3))
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_a_signal_passes_the_untrained_body_without_dying_or_growing(name: str) 
 
 
 def test_a_network_that_is_built_otherwise_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BODIES, "groupnorm-cnn", BODIES["resnet18"])
+    monkeypatch.setitem(BUILDERS, "groupnorm-cnn", BUILDERS["resnet18"])
     with pytest.raises(WeightsError, match="another form"):
         build_network(named("groupnorm-cnn"))
 
