@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.with-demo
 DEV    := $(VENV)/.with-dev
-# One process for each core; a file's tests stay together and share its fixtures.
-SPREAD := -n auto --dist loadfile
+# A process for each core, four at most: each may hold a federation. A file keeps to one of them.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 # Compared with in the benchmarks and no part of this project: its licence is the GPL.
 PYMERKLE := .venv-bench
 
