@@ -6,14 +6,15 @@ place. Delivery is the relay's business.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from audit import schema
-from audit.entry import Place, Statement, sign_entry
+from audit.entry import Entry, Place, Statement, sign_entry
+from audit.errors import EvidenceError
 from audit.ids import RANDOM_BYTES, uuid7
 from audit.merkle import leaf_hash
 from audit.note import Signer
@@ -73,6 +74,46 @@ class Outbox:
         )
         connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, self.log])
         return entry
+
+
+def restore(connection: Connection, log: str, *, producer: str, entries: Iterable[bytes]) -> int:
+    """Put the lost end of a chain back, from its first entry or any later one; how many were lost.
+
+    The caller has verified the signatures.
+
+    Raises:
+        EvidenceError: an entry is not the next of the chain, or another one stands in its place.
+    """
+    following, leaf = _lock_head(connection, log, producer)
+    first = following
+    for content in entries:
+        entry = Entry.parse(content)
+        if entry.producer == producer and entry.seq < first:
+            if find(connection, log, producer=producer, seq=entry.seq) != content:
+                raise EvidenceError(
+                    f"this database has another entry {entry.seq} of {producer}: it has begun a "
+                    "chain of its own; restore into an empty database, or an older copy of this one"
+                )
+            continue
+        if (entry.producer, entry.seq, entry.prev) != (producer, following, leaf.hex()):
+            raise EvidenceError(
+                f"entry {entry.seq} is not the next one of {producer}, which is {following}: the "
+                "copy leaves something out, or is of another chain"
+            )
+        connection.execute(
+            """
+            INSERT INTO outbox_entry (log, producer, seq, event_id, content)
+            VALUES (%s, %s, %s, %s, %s)
+            """,
+            [log, producer, entry.seq, uuid.UUID(entry.event_id), content],
+        )
+        following, leaf = following + 1, leaf_hash(content)
+    connection.execute(
+        "UPDATE outbox_head SET seq = %s, leaf = %s WHERE log = %s AND producer = %s",
+        [following - 1, leaf, log, producer],
+    )
+    connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, log])
+    return following - first
 
 
 def clock_offset_us(connection: Connection, log: str) -> int | None:

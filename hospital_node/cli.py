@@ -11,14 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from audit.settings import read_settings
-from hospital_node import cohort_cli, doors_cli, quarantine_cli
+from hospital_node import budget_cli, cohort_cli, doors_cli, quarantine_cli
 from hospital_node.console import (
     DEFAULT_CONFIG,
     AsJson,
     Config,
     progress_bar,
     show,
-    stderr,
     stdout,
     table,
 )
@@ -33,6 +32,7 @@ app = typer.Typer(
 )
 log = typer.Typer(help="This hospital's own log.", no_args_is_help=True)
 app.add_typer(log, name="log")
+app.add_typer(budget_cli.app, name="budget")
 app.add_typer(cohort_cli.app, name="cohort")
 app.add_typer(quarantine_cli.app, name="quarantine")
 app.command()(cohort_cli.withdraw)
@@ -145,26 +145,17 @@ def vote(
 
 
 @app.command()
-def budget(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
-    """Show what has been charged to this hospital's patients, account by account.
-
-    Fails where the log has seen this hospital charge more than its database holds.
-    """
-    from audit.refusal import LogUnavailableError  # noqa: PLC0415
-    from hospital_node import views  # noqa: PLC0415
-    from hospital_node.continuity import check_continuity  # noqa: PLC0415
-    from hospital_node.local_events import Figures  # noqa: PLC0415
+def approve(
+    plan_id: Annotated[str, typer.Argument(help="The plan's id (sha256:…).")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Approve a plan that this hospital's system has voted for. A person's own vote needs none."""
+    from hospital_node import approval  # noqa: PLC0415
     from hospital_node.site import open_site  # noqa: PLC0415
 
-    columns = ("patients", "charges", "epsilon", "budget", "delta")
     with open_site(read_settings(config, NodeSettings)) as site:
-        rows = views.budget_view(site)
-        views.note_shown(site, Figures.BUDGET, len(rows))
-        show("Privacy budget, per patient", rows, columns, as_json=as_json)
-        try:
-            check_continuity(site)
-        except LogUnavailableError as fault:
-            stderr.print(f"not compared with the log: {fault}")
+        approval.approve(site, plan_id, site.person("approve"))
+    stdout.print(f"approved {plan_id}; it is in this hospital's own log")
 
 
 @app.command()

@@ -29,6 +29,22 @@ COMMENT ON TABLE ledger_account IS
     'and charged, so that two transactions cannot both take the last of a budget; charges is how '
     'many rows the account must have.';
 
+CREATE TABLE IF NOT EXISTS ledger_set_aside (
+    position bigint PRIMARY KEY,
+    account text,
+    partition text,
+    number integer,
+    plan_id text,
+    work_id text,
+    charge bytea,
+    entry bytea,
+    set_aside_us bigint NOT NULL
+);
+COMMENT ON TABLE ledger_set_aside IS
+    'Rows that ledger_charge held and the hospital''s own log contradicted. Written when the ledger '
+    'is written anew from the log, which is the only time that rows leave ledger_charge; kept for '
+    'whoever asks what had been changed.';
+
 CREATE OR REPLACE FUNCTION ledger_is_append_only() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN

@@ -120,7 +120,7 @@ def read_rows(
         },
     ).fetchall()
     rows = sorted(
-        (_checked(row, account, verifier) for _, *row in stored if row[0] is not None),
+        (checked_row(row, account, verifier) for _, *row in stored if row[0] is not None),
         key=lambda row: row.number,
     )
     entries = (bytes(row[-1]) for row in stored if row[4] is None and row[-1] is not None)
@@ -171,7 +171,7 @@ def _line_in(content: bytes, verifier: Verifier) -> LedgerCharged | None:
         ) from cause
 
 
-def _checked(stored: Sequence[Any], account: Account, verifier: Verifier) -> Row:
+def checked_row(stored: Sequence[Any], account: Account, verifier: Verifier) -> Row:
     """The row, if it says in all its columns what this hospital signed."""
     number, plan_id, work_id, content, entry_bytes = stored
     try:

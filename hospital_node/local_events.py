@@ -37,7 +37,9 @@ class LocalKind(StrEnum):
     REPORT_MADE = "report.made"
     ORDER_REFUSED = "order.refused"
     VOTE_CAST = "vote.cast"
+    PLAN_APPROVED = "plan.approved"
     LEDGER_CHARGED = "ledger.charged"
+    LEDGER_REBUILT = "ledger.rebuilt"
     LOG_EXPORTED = "log.exported"
 
 
@@ -166,6 +168,12 @@ class VoteCast(Record):
     ground: Ground
 
 
+class PlanApproved(Record):
+    """Body of `plan.approved`: a person wants a plan carried out that this hospital voted for."""
+
+    plan_id: Digest
+
+
 class LedgerCharged(Record):
     """Body of `ledger.charged`: a line was written into the budget ledger.
 
@@ -175,6 +183,21 @@ class LedgerCharged(Record):
     number: Annotated[int, Field(ge=1)]
     """The line's number in its account and partition."""
     charge: Charge
+
+
+class LedgerRebuilt(Record):
+    """Body of `ledger.rebuilt`: the ledger was written anew from this log."""
+
+    charges: Count
+    """That it holds now."""
+    written: Count
+    """Of them, those that it had not held, or not so."""
+    set_aside: Count
+    """Rows that this log contradicted."""
+    restored: Count
+    """Entries of this log that were put back from an export before."""
+    lost: Count
+    """Entries of this log that others have anchored and nobody has any more."""
 
 
 class LogExported(Record):
@@ -248,11 +271,23 @@ def vote_cast(cast: VoteCast, actor: Actor | None) -> Event:
     return replace(event, actor=actor, compliance=Compliance(meaning=Meaning.RESPONSIBLE))
 
 
+def plan_approved(approved: PlanApproved, actor: Actor) -> Event:
+    """A person approved what this hospital's system had voted for."""
+    event = replace(_event(LocalKind.PLAN_APPROVED, approved), actor=actor)
+    return replace(event, compliance=Compliance(meaning=Meaning.APPROVED))
+
+
 def ledger_charged(charged: LedgerCharged) -> Event:
     """The budget ledger has one line more."""
     charge = charged.charge
     event = _event(LocalKind.LEDGER_CHARGED, charged)
     return replace(event, plan_id=charge.plan_id, run_id=charge.run_id or None, round=charge.round)
+
+
+def ledger_rebuilt(rebuilt: LedgerRebuilt, actor: Actor) -> Event:
+    """Somebody had the ledger written anew."""
+    event = replace(_event(LocalKind.LEDGER_REBUILT, rebuilt), actor=actor)
+    return replace(event, compliance=Compliance(meaning=Meaning.RESPONSIBLE))
 
 
 def log_exported(exported: LogExported, actor: Actor) -> Event:

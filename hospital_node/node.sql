@@ -24,6 +24,15 @@ COMMENT ON TABLE ballot_patients IS
 
 CREATE INDEX IF NOT EXISTS ballot_patients_by_patient ON ballot_patients (pseudonym);
 
+CREATE TABLE IF NOT EXISTS approvals (
+  plan_id text PRIMARY KEY REFERENCES ballots,
+  entry bytea NOT NULL,
+  approved_us bigint NOT NULL
+);
+COMMENT ON TABLE approvals IS
+  'Written once per plan when a person approves what this hospital''s system had voted for: the '
+  'signed entry of the hospital''s own log that says so.';
+
 CREATE TABLE IF NOT EXISTS answers (
   run_id text NOT NULL,
   kind text NOT NULL CHECK (kind IN ('train', 'evaluate')),

@@ -80,6 +80,24 @@ def load_ballot(connection: Connection, plan_id: str) -> CastBallot | None:
     return None if row is None else _cast_of(row)
 
 
+def insert_approval(
+    connection: Connection, plan_id: str, *, entry: bytes, approved_us: int
+) -> None:
+    """Keep the entry by which a person approved a plan."""
+    connection.execute(
+        "INSERT INTO approvals (plan_id, entry, approved_us) VALUES (%s, %s, %s)",
+        (plan_id, entry, approved_us),
+    )
+
+
+def load_approval(connection: Connection, plan_id: str) -> bytes | None:
+    """The entry by which a person approved a plan; none where nobody has."""
+    row = connection.execute(
+        "SELECT entry FROM approvals WHERE plan_id = %s", (plan_id,)
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
 def load_approvals(connection: Connection) -> tuple[CastBallot, ...]:
     """Every ballot that binds images, in the order of the votes."""
     rows = connection.execute(

@@ -26,26 +26,6 @@ def plan_view(proposed: ProposedPlan) -> dict[str, Any]:
     }
 
 
-def budget_view(site: Site) -> list[dict[str, Any]]:
-    """What every account has been charged."""
-    with site.pool.connection() as connection:
-        accounts = [
-            site.ledger.charges(connection, account, partition)
-            for account, partition in store.load_accounts(connection)
-        ]
-    return [
-        {
-            "account": charges[-1].account,
-            "patients": str(charges[-1].partition),
-            "charges": len(charges),
-            "epsilon": float(charges[-1].epsilon),
-            "budget": float(charges[-1].budget),
-            "delta": charges[-1].delta,
-        }
-        for charges in accounts
-    ]
-
-
 def note_shown(site: Site, figures: Figures, rows: int) -> None:
     """Put on this hospital's own record that somebody was shown its figures."""
     event = figures_shown(FiguresShown(figures=figures, rows=rows), site.person("look"))

@@ -169,6 +169,25 @@ def _count(connection: Connection, site: Site, plan: Plan, *, patients: int) -> 
 
 def _terms(site: Site, plan: Plan, selection: Selection, *, count: int, ground: Ground) -> Ballot:
     """The ballot that binds this hospital: q from the noised count, σ that keeps the plan's ε."""
+    sample_rate, noise = rates_of(site, plan, count=count)
+    return Ballot(
+        plan_id=plan.id,
+        site=site.name,
+        choice=Choice.APPROVE,
+        ground=ground,
+        manifest=selection.manifest,
+        epsilon_cap=plan.privacy.epsilon,
+        sample_rate=sample_rate,
+        noise_multiplier=noise,
+    )
+
+
+def rates_of(site: Site, plan: Plan, *, count: int) -> tuple[str, str]:
+    """The q and σ that a ballot would name where the count of training patients is `count`.
+
+    Raises:
+        PrivacyError: no noise keeps the plan's ε beside what the count costs.
+    """
     share = min(1.0, plan.privacy.expected_patients / count)
     # Rounded up: billed at least as often as a patient joins in.
     step = 10**SAMPLE_RATE_DIGITS
@@ -180,16 +199,7 @@ def _terms(site: Site, plan: Plan, selection: Selection, *, count: int, ground: 
         steps=plan.total_steps,
         also=(_counting(site),),
     )
-    return Ballot(
-        plan_id=plan.id,
-        site=site.name,
-        choice=Choice.APPROVE,
-        ground=ground,
-        manifest=selection.manifest,
-        epsilon_cap=plan.privacy.epsilon,
-        sample_rate=decimal_text(sample_rate),
-        noise_multiplier=decimal_text(noise),
-    )
+    return decimal_text(sample_rate), decimal_text(noise)
 
 
 def _check_budget(connection: Connection, site: Site, plan: Plan, *, ballot: Ballot) -> None:

@@ -373,9 +373,16 @@ SAMPLES: dict[StrEnum, Sample] = {
         local.VoteCast(plan_id=D, choice=Choice.APPROVE, ground=Ground.NONE),
         _with_actor(local.vote_cast),
     ),
+    LocalKind.PLAN_APPROVED: Sample(
+        local.PlanApproved(plan_id=D), _with_actor(local.plan_approved)
+    ),
     LocalKind.LEDGER_CHARGED: Sample(
         local.LedgerCharged(number=1, charge=_CHARGE),
         local.ledger_charged,
+    ),
+    LocalKind.LEDGER_REBUILT: Sample(
+        local.LedgerRebuilt(charges=3, written=1, set_aside=1, restored=0, lost=0),
+        _with_actor(local.ledger_rebuilt),
     ),
     LocalKind.LOG_EXPORTED: Sample(local.LogExported(size=3), _with_actor(local.log_exported)),
 }

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from federation import Federation
+from federation import Federation, small_plan, wait_until
 from typer.testing import CliRunner
 
 from hospital_node import cli as node
+from hospital_node.errors import VoteError
+from hospital_node.voting import plans as voted_on
 from protocol.plan import Plan
 from services import cli as centre
 from services.errors import CentreError, ConfigurationError
@@ -37,6 +39,43 @@ def test_a_hospital_sees_what_its_patients_were_charged(people: Federation, firs
     assert {row["patients"] for row in rows} == {"train", "held-out"}
     for row in rows:
         assert 0 < row["epsilon"] <= row["budget"]
+
+
+def test_the_budget_says_what_is_left_and_what_each_plan_took(
+    people: Federation, plans: tuple[Plan, Plan, Plan], first_run: str
+) -> None:
+    train, held_out = json.loads(ask_node(people, "budget", "--json"))
+    assert train["left"] == pytest.approx(train["budget"] - train["epsilon"])
+    assert (train["secure_noise"], held_out["secure_noise"]) == (True, True)
+    assert sum(plan["charges"] for plan in train["plans"]) == train["charges"]
+    mine = next(plan for plan in train["plans"] if plan["plan_id"] == plans[0].id)
+    assert (mine["title"], mine["rounds"], mine["charges"]) == ("The first plan", 2, 3)
+    assert mine["epsilon_training_frozen"] < mine["epsilon_training"] < mine["epsilon"] <= 3
+    assert mine["epsilon"] <= train["epsilon"]
+    assert mine["epsilon_claimed_per_image"] <= 3 < mine["epsilon_per_image_claim_most"]
+    in_words = ask_node(people, "budget")
+    assert "The first plan: a tool that bounds each image would report epsilon" in in_words
+
+
+def test_a_preview_says_what_a_plan_would_cost_and_charges_nothing(
+    people: Federation, plans: tuple[Plan, Plan, Plan], first_run: str
+) -> None:
+    new = small_plan("A plan nobody has voted on", rounds=3)
+    people.propose(new)
+    north = people.sites["north"]
+    wait_until(lambda: new.id in {one.plan.id for one in voted_on(north)})
+    before = ask_node(people, "budget", "--json")
+    found = json.loads(ask_node(people, "budget", "preview", new.id, "--json"))
+    assert (found["vote"], found["objection"]) == (None, None)
+    assert found["spent"] < found["after"] <= found["spent"] + 3
+    assert found["left"] == pytest.approx(found["budget"] - found["after"])
+    assert found["is_affordable"] == (found["after"] <= found["budget"])
+    assert found["epsilon_training_frozen"] < found["epsilon_training"] < 3
+    words = ask_node(people, "budget", "preview", new.id)
+    assert words.startswith("A plan nobody has voted on: the budget ")
+    assert ask_node(people, "budget", "--json") == before
+    with pytest.raises(VoteError, match="holds no plan"):
+        ask_node(people, "budget", "preview", "sha256:" + 64 * "0")
 
 
 def test_a_hospital_sees_its_own_report(people: Federation, first_run: str) -> None:
