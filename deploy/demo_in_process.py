@@ -68,7 +68,7 @@ class InProcess:
     def vote(self, plan: Plan) -> None:
         """Approve at every hospital."""
         for site in self._sites.values():
-            voting.vote(site, plan.id, Choice.APPROVE)
+            voting.vote(site, plan.id, Choice.APPROVE, say=voting.Say(actor=site.person("vote")))
 
     def ballots(self, plan: Plan) -> int:
         """Ballots that the centre finds in the log."""

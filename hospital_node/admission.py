@@ -16,9 +16,11 @@ from audit.errors import AuditError
 from audit.note import Verifier
 from audit.proof import check_proof
 from audit.refusal import LogForkedError, LogUnavailableError
+from hospital_node.approval import WANTED, is_approved
 from hospital_node.continuity import check_clock, check_continuity
 from hospital_node.errors import ClockError, LedgerError
 from hospital_node.history import ForkError, check_history, is_withdrawn
+from hospital_node.hours import local_time
 from hospital_node.policy import Forbidden
 from hospital_node.site import Site
 from hospital_node.store import CastBallot, Task, count_withdrawn, load_answer, load_ballot
@@ -109,7 +111,7 @@ def _admit(order: Order, packed: Packed, site: Site) -> Admitted | Repeated:
     if repeated is not None:
         return repeated
     _check_time(order, warrant, site)
-    _check_policy(order, site)
+    _check_policy(order, cast, site)
     _check_standing(order, site)
     _check_ledger(site)
     return Admitted(order, cast, warrant, task, sha256_text(entry.content))
@@ -263,10 +265,18 @@ def _check_time(order: Order, warrant: Opening | Candidate, site: Site) -> None:
         raise _RefusalError(Reason.LATE, "the round's deadline has passed")
 
 
-def _check_policy(order: Order, site: Site) -> None:
-    verdict = site.policy.permits(order.plan)
-    if isinstance(verdict, Forbidden):
-        raise _RefusalError(verdict.reason, verdict.explanation)
+def _check_policy(order: Order, cast: CastBallot, site: Site) -> None:
+    for verdict in (
+        site.policy.permits(order.plan),
+        site.policy.permits_at(local_time(site.clock_us())),
+    ):
+        if isinstance(verdict, Forbidden):
+            raise _RefusalError(verdict.reason, verdict.explanation)
+    if not site.policy.person_must_approve:
+        return
+    with site.pool.connection() as connection:
+        if not is_approved(connection, site, cast):
+            raise _RefusalError(Reason.PLAN_NOT_ALLOWED, WANTED)
 
 
 def _check_standing(order: Order, site: Site) -> None:

@@ -7,6 +7,7 @@ do. What was spent already is the ledger's business and not known here.
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hospital_node.errors import PolicyError
+from hospital_node.hours import ALWAYS, Hours, are_open
 from hospital_node.imaging.consent import ConsentMode
 from protocol.catalogue import card_of
 from protocol.errors import ProtocolError
@@ -65,7 +67,10 @@ class Policy(_Table):
     allowed_networks: tuple[str, ...] = ("efficientnet-lite0-head",)
     allowed_modalities: tuple[str, ...] = ("CR", "DX")
     person_must_approve: bool = False
-    """Whether a person has to cast the vote; otherwise this policy does."""
+    """Whether nothing is done under a plan before a person has voted for it or approved it."""
+    hours: Hours = ALWAYS
+    """When orders are worked on, by the machine's local time; those that come at other times are
+    refused, and may come again."""
     count_noise_multiplier: Positive = Decimal(10)
     """Noise of the patient count that sets the sampling rate: ± 10 patients."""
     consent: ConsentMode = ConsentMode.OPT_OUT
@@ -98,6 +103,17 @@ class Policy(_Table):
             if fault:
                 return Forbidden(Reason.PLAN_NOT_ALLOWED, fault)
         return Permitted()
+
+    def permits_at(self, now: datetime) -> Permitted | Forbidden:
+        """Whether orders are worked on now; `now` in local time."""
+        if are_open(self.hours, now):
+            return Permitted()
+        first, last = self.hours.split("-")
+        return Forbidden(
+            Reason.PLAN_NOT_ALLOWED,
+            f"this hospital works on orders from {first} to {last} by its own clock, where it is "
+            f"{now:%H:%M}; ask again then",
+        )
 
     def permits_cohort(self, plan: Plan, patient_labels: Collection[int]) -> Permitted | Forbidden:
         """Whether a plan's promise can be kept for these training patients.

@@ -1,3 +1,4 @@
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,29 @@ def test_a_site_without_one_of_the_classes_cannot_take_part(label: int, missing:
     assert missing in verdict.explanation
 
 
+@pytest.mark.parametrize(
+    ("hours", "at", "is_open"),
+    [
+        ("00:00-00:00", "13:00", True),
+        ("08:00-18:00", "08:00", True),
+        ("08:00-18:00", "18:00", False),
+        ("20:00-06:00", "23:59", True),
+        ("20:00-06:00", "05:59", True),
+        ("20:00-06:00", "06:00", False),
+        ("20:00-06:00", "12:31", False),
+    ],
+)
+def test_orders_are_worked_on_in_the_hours_that_the_policy_names(
+    hours: str, at: str, is_open: bool
+) -> None:
+    verdict = Policy(hours=hours).permits_at(datetime.fromisoformat(f"2026-11-22T{at}"))
+    assert isinstance(verdict, Permitted) == is_open
+    if isinstance(verdict, Forbidden):
+        first, last = hours.split("-")
+        assert f"works on orders from {first} to {last}" in verdict.explanation
+        assert f"where it is {at}" in verdict.explanation
+
+
 def test_a_policy_file_says_what_it_says(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(
@@ -95,6 +119,8 @@ def test_a_policy_file_says_what_it_says(tmp_path: Path) -> None:
         ("delta_max = 1", "delta_max"),
         ("epsilon_cup = 3", "epsilon_cup"),
         ("[release_evaluation]\nepsilon_cap = -1", "release_evaluation.epsilon_cap"),
+        ('hours = "20-06"', "hours"),
+        ('hours = "24:00-06:00"', "hours"),
         ("epsilon_cap = ", "not TOML"),
     ],
 )
