@@ -21,8 +21,11 @@ from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.placed import PlacedNetwork
 from hospital_node.training.sampler import Draw
 
-PATIENTS_AT_ONCE = 16
-"""Patients in one backward pass: bounds memory, which grows with them times the parameters."""
+NUMBERS_AT_ONCE = 1 << 27
+"""Gradients of so many images at once as hold these numbers, half a gigabyte of float32."""
+
+IMAGES_AT_ONCE = 64
+"""And at most so many, however small the network: their activations take memory too."""
 
 
 class OpacusEngine:
@@ -42,7 +45,8 @@ class OpacusEngine:
         """See `Engine`."""
         self._network.set_parameters(parameters)
         total = torch.zeros(self._network.size, dtype=self._network.dtype)
-        for part in _parts(draw):
+        at_once = min(IMAGES_AT_ONCE, NUMBERS_AT_ONCE // self._network.size)
+        for part in _parts(draw, at_once):
             total += self._clipped_part(part, max_norm)
         return BoundedSum(total.numpy(), sensitivity=max_norm)
 
@@ -78,13 +82,16 @@ class OpacusEngine:
         return sums.index_add_(0, torch.from_numpy(owners).to(by_image.device), by_image)
 
 
-def _parts(draw: Draw) -> Iterator[Draw]:
-    """The draw in parts of whole patients."""
+def _parts(draw: Draw, images_at_once: int) -> Iterator[Draw]:
+    """The draw in parts of whole patients: of so many images, or of one patient who has more."""
     starts = np.concatenate([[0], np.cumsum(draw.counts)])
-    for begin in range(0, draw.patients.size, PATIENTS_AT_ONCE):
-        end = min(begin + PATIENTS_AT_ONCE, draw.patients.size)
+    begin = 0
+    while begin < draw.patients.size:
+        fitting = int(np.searchsorted(starts, starts[begin] + images_at_once, side="right")) - 1
+        end = max(begin + 1, fitting)
         yield Draw(
             draw.patients[begin:end],
             draw.images[starts[begin] : starts[end]],
             draw.counts[begin:end],
         )
+        begin = end

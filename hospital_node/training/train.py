@@ -33,7 +33,8 @@ def noised_mean(
     draw = sampler.draw_patients(engine.first_image, mechanism, randomness)
     bounded = engine.clipped_sum(parameters, draw, mechanism.max_grad_norm)
     noised = noise.add_noise(bounded, mechanism.noise_multiplier, randomness)
-    return noised / mechanism.expected_patients
+    noised /= mechanism.expected_patients
+    return noised
 
 
 def train_steps(
@@ -53,12 +54,13 @@ def train_steps(
         LayoutError: `start` is not a model of the plan's network.
     """
     check_packed(layout_of(plan.network), start)
-    begin = start.astype(engine.precision)
-    parameters, velocity = begin.copy(), np.zeros_like(begin)
+    begin = start.astype(engine.precision, copy=False)
+    descent = _Descent(begin, plan.optimiser)
     for _ in range(mechanism.steps):
-        gradient = noised_mean(engine, parameters, mechanism=mechanism, randomness=randomness)
-        parameters, velocity = _descend(plan.optimiser, gradient, parameters, velocity=velocity)
-    return (parameters - begin).astype("<f4")
+        descent.step(
+            noised_mean(engine, descent.parameters, mechanism=mechanism, randomness=randomness)
+        )
+    return (descent.parameters - begin).astype("<f4")
 
 
 def train_alone(
@@ -80,14 +82,19 @@ def train_alone(
     return model
 
 
-def _descend(
-    optimiser: Optimiser,
-    gradient: Parameters,
-    parameters: Parameters,
-    *,
-    velocity: Parameters,
-) -> tuple[Parameters, Parameters]:
-    """Stochastic gradient descent with heavy-ball momentum; parameters and velocity afterwards."""
-    slope = gradient + float(optimiser.weight_decay) * parameters
-    velocity = float(optimiser.momentum) * velocity + slope
-    return parameters - float(optimiser.learning_rate) * velocity, velocity
+class _Descent:
+    """Stochastic gradient descent with heavy-ball momentum, in place: a network may be large."""
+
+    def __init__(self, begin: Parameters, optimiser: Optimiser) -> None:
+        self.parameters = begin.copy()
+        self._velocity = np.zeros_like(begin)
+        self._optimiser = optimiser
+
+    def step(self, gradient: Parameters) -> None:
+        """Move the parameters against the gradient, the weight decay and what was moved before."""
+        self._velocity *= float(self._optimiser.momentum)
+        self._velocity += gradient
+        decay = float(self._optimiser.weight_decay)
+        if decay:
+            self._velocity += decay * self.parameters
+        self.parameters -= float(self._optimiser.learning_rate) * self._velocity

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from training_cases import SeededRandomness, a_mechanism, make_patients, make_pictures, pictures_of
 
+from hospital_node.training import hooks
 from hospital_node.training.engine import HeadEngine
 from hospital_node.training.features import PatientFeatures
 from hospital_node.training.hooks import OpacusEngine
@@ -170,3 +171,18 @@ def test_a_patient_with_five_hundred_images_enters_with_k_of_them(make: type) ->
     summed = make(network, counted, CPU).clipped_sum(flat(network), draw, 0.01)
     assert len([row for row in read if row > 0]) == 4
     assert np.linalg.norm(summed.value) <= 2 * 0.01 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 24])
+def test_the_hooks_sum_is_the_same_in_however_many_parts(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patients = make_pictures((1, 3, 2, 1, 4, 3))
+    network = a_network()
+    draw = draw_patients(patients.first_image, a_mechanism(sample_rate=1.0), SeededRandomness(1))
+    whole = OpacusEngine(copy.deepcopy(network), patients, CPU).clipped_sum(
+        flat(network), draw, 0.1
+    )
+    monkeypatch.setattr(hooks, "IMAGES_AT_ONCE", at_once)
+    parts = OpacusEngine(network, patients, CPU).clipped_sum(flat(network), draw, 0.1)
+    assert np.allclose(parts.value, whole.value, atol=1e-12)
