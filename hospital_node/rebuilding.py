@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit import outbox
-from audit.checkpoint import Checkpoint, open_checkpoint
+from audit.checkpoint import open_checkpoint
 from audit.client import Logged
 from audit.entry import Entry
 from audit.evidence import TarLog
@@ -41,6 +41,8 @@ NOT_BEGUN = (
 class _Said:
     """What the consortium's log holds of this hospital."""
 
+    own_log: Verifier
+    """The key of the hospital's own log."""
     entries: tuple[Logged, ...]
     charges: Mapping[str, bytes]
     """The signed entry of each charge, by the charge's digest."""
@@ -115,13 +117,13 @@ def _ask(site: Site, own_log: Verifier) -> _Said:
             if anchor.log_vkey == own_log.vkey:
                 checkpoint = open_checkpoint(anchor.checkpoint, own_log)
                 anchored[checkpoint.size] = checkpoint.root
-    return _Said(found, charges, anchored)
+    return _Said(own_log, found, charges, anchored)
 
 
 def _restore(connection: Connection, site: Site, *, copy: Path, said: _Said) -> int:
     """Put both chains of this hospital back; how many entries of its own log were lost."""
     verifier = site.outbox.signer.verifier
-    with closing(_entries_of(copy, verifier)) as entries:
+    with closing(_entries_of(copy, verifier, own_log=said.own_log)) as entries:
         restored = outbox.restore(connection, LOCAL, producer=verifier.name, entries=entries)
     contents = (logged.entry for logged in said.entries)
     outbox.restore(connection, CONSORTIUM, producer=verifier.name, entries=contents)
@@ -130,10 +132,10 @@ def _restore(connection: Connection, site: Site, *, copy: Path, said: _Said) -> 
     return restored
 
 
-def _entries_of(copy: Path, verifier: Verifier) -> Generator[bytes]:
+def _entries_of(copy: Path, verifier: Verifier, *, own_log: Verifier) -> Generator[bytes]:
     """The entries in an export of the hospital's own log, each seen to be signed by it."""
     with TarLog.open(copy) as log:
-        size = Checkpoint.parse(log.checkpoint_note.partition("\n\n")[0] + "\n").size
+        size = open_checkpoint(log.checkpoint_note, own_log).size
         for name in bundles_of(size):
             for content in split_bundle(log.read(name) or b"")[0]:
                 Entry.parse(content).verify(verifier)

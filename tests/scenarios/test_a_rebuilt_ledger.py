@@ -1,6 +1,7 @@
 """A ledger that lost rows, or its whole disk: written anew from the hospital's own log."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,12 +12,19 @@ import pytest
 from federation import Federation, wait_until
 from typer.testing import CliRunner
 
-from audit.checkpoint import Checkpoint, sign_checkpoint
+from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from audit.entry import Entry
 from audit.errors import EvidenceError
-from audit.evidence import write_evidence
+from audit.evidence import TarLog, write_evidence
 from audit.keys import load_signer
+from audit.log import Log
 from audit.merkle import leaf_hash
+from audit.note import Signer
+from audit.ordering.hashes import TreeHashes
+from audit.ordering.sequencer import Sequencer
+from audit.ordering.watermarks import Watermarks
+from audit.refusal import UnknownEntryError
+from audit.relay import Relay
 from audit.tiles import TileCutter
 from hospital_node import cli, database
 from hospital_node.continuity import check_continuity
@@ -24,6 +32,7 @@ from hospital_node.errors import LedgerBehindError, LedgerError
 from hospital_node.identity import read_identity
 from hospital_node.local_events import Figures, LedgerRebuilt
 from hospital_node.local_export import consortium_of_one, export_local_log
+from hospital_node.local_log import LOCAL, local_terms
 from hospital_node.rebuilding import rebuild_ledger
 from hospital_node.site import Site
 from hospital_node.views import note_shown
@@ -164,6 +173,41 @@ def test_after_a_disk_loss_both_chains_and_the_ledger_come_back(
         assert done.restored > done.charges
         assert charges_of(site) == before
         check_continuity(site)
+
+
+def test_the_log_that_is_kept_from_then_on_begins_with_all_that_was_exported(
+    north: Site, export: Path, dsn: str
+) -> None:
+    with TarLog.open(export) as log:
+        own_log = load_signer(north.settings.keys.log)
+        exported = open_checkpoint(log.checkpoint_note, own_log.verifier)
+    with empty(north, dsn) as site:
+        rebuilt(site, export)
+        terms = local_terms(own_log, north.local.signer)
+        stop = threading.Event()
+        with Sequencer(site.pool, terms, Watermarks()) as sequencer:
+            relay = threading.Thread(target=Relay(site.pool, sequencer, log=LOCAL).run, args=[stop])
+            relay.start()
+            kept = Log(
+                site.pool,
+                terms.signer.verifier,
+                watermarks=Watermarks(),
+                hashes=TreeHashes(site.pool),
+            )
+            wait_until(lambda: size_of(kept, own_log) > exported.size)
+            stop.set()
+            relay.join(timeout=30)
+        tree = TileCutter()
+        for content in kept.all_entries(exported.size):
+            tree.append(leaf_hash(content))
+        assert (tree.size, tree.root()) == (exported.size, exported.root)
+
+
+def size_of(log: Log, signer: Signer) -> int:
+    try:
+        return open_checkpoint(log.checkpoint(), signer.verifier).size
+    except UnknownEntryError:
+        return 0
 
 
 def test_what_was_paid_for_before_the_loss_is_not_done_again_for_nothing(
