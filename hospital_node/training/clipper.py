@@ -41,11 +41,8 @@ def clip_rows(gradients: Gradients, max_norm: float) -> Gradients:
 
     Shape (P, D).
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.sqrt(np.einsum("pd,pd->p", gradients, gradients))
-    usable = np.isfinite(norms)
-    rows = gradients if usable.all() else np.where(usable[:, None], gradients, 0.0)
-    return np.asarray(rows * clip_factors(norms, max_norm)[:, None], dtype=np.float64)
+    rows, factors = _usable_rows(gradients, max_norm)
+    return np.asarray(rows * factors[:, None], dtype=np.float64)
 
 
 def clipped_sum(gradients: Gradients, max_norm: float) -> BoundedSum:
@@ -54,4 +51,14 @@ def clipped_sum(gradients: Gradients, max_norm: float) -> BoundedSum:
     Guarantee: adding or removing one patient (one row) moves the value by at most `max_norm` in L2,
     whatever the row holds.
     """
-    return BoundedSum(clip_rows(gradients, max_norm).sum(axis=0), sensitivity=max_norm)
+    rows, factors = _usable_rows(gradients, max_norm)
+    return BoundedSum(factors @ rows, sensitivity=max_norm)
+
+
+def _usable_rows(gradients: Gradients, max_norm: float) -> tuple[Gradients, NDArray[np.float64]]:
+    """The rows, zero where they are not finite, and what each is to be multiplied by."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.sqrt(np.einsum("pd,pd->p", gradients, gradients))
+    usable = np.isfinite(norms)
+    rows = gradients if usable.all() else np.where(usable[:, None], gradients, 0.0)
+    return rows, clip_factors(norms, max_norm)

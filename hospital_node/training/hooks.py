@@ -5,8 +5,6 @@ patient is clipped once; Opacus' own optimiser and its ghost clipping are not us
 loop for linear heads and patients with one image, at the memory of as many models as images.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ from hospital_node.training.engine import Parameters
 from hospital_node.training.losses import binary_losses
 from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.placed import PlacedNetwork
-from hospital_node.training.sampler import Draw
+from hospital_node.training.sampler import Draw, split_draw
 
 NUMBERS_AT_ONCE = 1 << 27
 """Gradients of so many images at once as hold these numbers, half a gigabyte of float32."""
@@ -46,7 +44,7 @@ class OpacusEngine:
         self._network.set_parameters(parameters)
         total = torch.zeros(self._network.size, dtype=self._network.dtype)
         at_once = min(IMAGES_AT_ONCE, NUMBERS_AT_ONCE // self._network.size)
-        for part in _parts(draw, at_once):
+        for part in split_draw(draw, at_once):
             total += self._clipped_part(part, max_norm)
         return BoundedSum(total.numpy(), sensitivity=max_norm)
 
@@ -80,18 +78,3 @@ class OpacusEngine:
         by_image: torch.Tensor = parameter.grad_sample  # type: ignore[attr-defined]
         sums = by_image.new_zeros((int(owners[-1]) + 1, *by_image.shape[1:]))
         return sums.index_add_(0, torch.from_numpy(owners).to(by_image.device), by_image)
-
-
-def _parts(draw: Draw, images_at_once: int) -> Iterator[Draw]:
-    """The draw in parts of whole patients: of so many images, or of one patient who has more."""
-    starts = np.concatenate([[0], np.cumsum(draw.counts)])
-    begin = 0
-    while begin < draw.patients.size:
-        fitting = int(np.searchsorted(starts, starts[begin] + images_at_once, side="right")) - 1
-        end = max(begin + 1, fitting)
-        yield Draw(
-            draw.patients[begin:end],
-            draw.images[starts[begin] : starts[end]],
-            draw.counts[begin:end],
-        )
-        begin = end

@@ -4,6 +4,7 @@ The one rule: each patient's coin is its own (Poisson sampling), as the accounta
 number of patients in a step is random and stays secret. Gradients are not known here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,21 @@ def draw_patients(
         chosen = _choose(int(available[patient]), int(counts[row]), randomness)
         images[starts[row] : starts[row] + counts[row]] = first_image[patient] + chosen
     return Draw(patients, images, counts)
+
+
+def split_draw(draw: Draw, images_at_once: int) -> Iterator[Draw]:
+    """The draw in parts of whole patients: of so many images, or of one patient who has more."""
+    starts = np.concatenate([[0], np.cumsum(draw.counts)])
+    begin = 0
+    while begin < draw.patients.size:
+        fitting = int(np.searchsorted(starts, starts[begin] + images_at_once, side="right")) - 1
+        end = max(begin + 1, fitting)
+        yield Draw(
+            draw.patients[begin:end],
+            draw.images[starts[begin] : starts[end]],
+            draw.counts[begin:end],
+        )
+        begin = end
 
 
 def _choose(available: int, count: int, randomness: Randomness) -> NDArray[np.int64]:

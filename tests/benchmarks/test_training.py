@@ -36,10 +36,10 @@ def test_a_step_and_a_calibration() -> None:
         plain_s.append(time.perf_counter() - start)
     assert np.isfinite(gradient).all()
     assert plain.shape == gradient.shape
-    ratio = float(np.median(private_s) / np.median(plain_s))
+    ratio = min(private_s) / min(plain_s)
     record(
         f"cached features, {PATIENTS // 4} patients a step: private ÷ without privacy",
-        f"{ratio:.2f} x, {1000 * np.median(private_s):.1f} ms",
+        f"{ratio:.2f} x, {1000 * min(private_s):.1f} ms",
         bar=f"<= {BAR} x",
         is_met=ratio <= BAR,
     )
