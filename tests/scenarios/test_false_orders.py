@@ -135,6 +135,9 @@ class FreeLedger(Ledger):
     def __init__(self, charge: Charge) -> None:
         self._paid = charge
 
+    def check(self, *_: object) -> None:
+        pass
+
     def charge(self, connection: object, access: Access) -> Charge:
         return self._paid
 
@@ -178,12 +181,15 @@ def test_a_model_that_is_not_finite_is_refused_before_anybody_pays_for_it(
 
 
 class Unlike:
-    """In the place of a hospital's features: the images are not what they were."""
+    """In the place of a hospital's workshop: the images are not what they were."""
 
     def __init__(self, fault: Exception) -> None:
         self._fault = fault
 
-    def features(self, *_: object) -> object:
+    def check(self, _: object) -> None:
+        pass
+
+    def examples(self, *_: object) -> object:
         raise self._fault
 
 
@@ -194,7 +200,7 @@ def test_how_the_images_changed_is_not_told(
     site = people.sites["north"]
     honest = people.exchange(first_run, "north", OrderKind.TRAIN, 2)
     with forgotten_answer(site, first_run):
-        spoiled = replace(site, features=Unlike(fault))
+        spoiled = replace(site, workshop=Unlike(fault))
         said, update = participation.answer(spoiled, honest.order, honest.model)
     answer = Answer.from_bytes(said)
     assert (answer.reason, update) == (Reason.COHORT_CHANGED, None)

@@ -88,9 +88,12 @@ def test_released_scores_carry_the_noise_that_was_billed(
 
 
 class PowerCut:
-    """In the place of a hospital's features: the machine stops when patients are looked at."""
+    """In the place of a hospital's workshop: the machine stops when patients are looked at."""
 
-    def features(self, *_: object) -> object:
+    def check(self, _: object) -> None:
+        pass
+
+    def examples(self, *_: object) -> object:
         raise SystemError("the power is cut")
 
 
@@ -133,7 +136,7 @@ def told(people: Federation, second_run: str) -> Told:
         brought.append(update)
         return said, update
 
-    cut = replace(people.sites["north"], features=PowerCut())
+    cut = replace(people.sites["north"], workshop=PowerCut())
     loud = replace(people.sites["south"], randomness=Deafening)
     run_id = people.run(plan, {"north": partial(answer, cut), "south": partial(answer, loud)})
     (only,) = people.rounds(run_id)
