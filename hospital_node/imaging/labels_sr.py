@@ -28,7 +28,7 @@ SR_CLASSES = "1.2.840.10008.5.1.4.1.1.88."
 MAX_DEPTH = 32
 """Of nested content; the templates of PS3.16 need a dozen."""
 
-MAX_ITEMS = 50_000
+MAX_ITEMS = 20_000
 """Content items of one report."""
 
 MAX_IMAGES = 20_000
