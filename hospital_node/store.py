@@ -229,19 +229,6 @@ def load_answer(connection: Connection, task: Task) -> StoredAnswer | None:
     return StoredAnswer(row[0], None if row[1] is None else bytes(row[1]), packed)
 
 
-def load_accounts(connection: Connection) -> tuple[tuple[str, Partition], ...]:
-    """The ledger's accounts that were ever charged, and their partitions."""
-    rows = connection.execute(
-        """
-        SELECT account, partition
-        FROM ledger_account
-        WHERE charges > 0
-        ORDER BY account, partition
-        """
-    ).fetchall()
-    return tuple((account, Partition(partition)) for account, partition in rows)
-
-
 def save_report(
     connection: Connection, plan_id: str, run_id: str, *, report: dict[str, Any], made_us: int
 ) -> None:

@@ -12,9 +12,6 @@ from typing import Self
 from audit.merkle import HASH_BYTES
 from audit.tiles import TILE_HEIGHT, TILE_WIDTH
 
-TILE_BYTES = TILE_WIDTH * HASH_BYTES
-"""The lowest row of a full tile, which is the tile of C2SP tlog-tiles."""
-
 _FIRST = tuple(2 * TILE_WIDTH - (2 * TILE_WIDTH >> height) for height in range(TILE_HEIGHT))
 """How many nodes of a full tile lie below each height: 0, 256, 384, 448, ..."""
 

@@ -2,14 +2,14 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from dicom_site import Site, free_port, lay_papers
+from local_http import serving
 from orthanc import orthanc
 from tls_front import tls_front
 from typer.testing import CliRunner
@@ -139,15 +139,8 @@ def answering():
             def log_message(self, *_: object) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Always)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with serving(Always) as address:
+            yield address
 
     return open_service
 
