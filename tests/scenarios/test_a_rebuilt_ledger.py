@@ -37,6 +37,8 @@ from hospital_node.rebuilding import rebuild_ledger
 from hospital_node.site import Site
 from hospital_node.views import note_shown
 from protocol.budget import Charge, Partition, account_of
+from protocol.events import Kind
+from protocol.standing import Anchor
 
 pytestmark = pytest.mark.scenario
 
@@ -95,9 +97,32 @@ def rebuilt(site: Site, copy: Path | None = None) -> LedgerRebuilt:
     return rebuild_ledger(site, site.person("rebuild"), copy=copy)
 
 
+def fall_silent(site: Site) -> None:
+    """Wait until the consortium's log has the anchor of the last entry of the site's own log.
+
+    The site lives on beside its copies, and an anchor of its last entry that came later would be
+    an entry that a copy rightly misses.
+    """
+    with site.pool.connection() as connection:
+        (last,) = connection.execute(
+            "SELECT max(seq) FROM outbox_entry WHERE log = 'local'"
+        ).fetchone()
+    own_log = load_signer(site.settings.keys.log).verifier
+
+    def anchored() -> bool:
+        entries = (
+            Entry.parse(one.entry) for one in site.log.events(producer=site.outbox.signer.name)
+        )
+        anchors = (Anchor.from_json(e.body) for e in entries if e.type == Kind.LOG_ANCHORED)
+        return any(open_checkpoint(a.checkpoint, own_log).size > last for a in anchors)
+
+    wait_until(anchored)
+
+
 @pytest.fixture
 def north(people: Federation, first_run: str) -> Site:
     people.settle()
+    fall_silent(people.sites["north"])
     return people.sites["north"]
 
 
@@ -131,6 +156,7 @@ def export(people: Federation, north: Site, tmp_path: Path) -> Path:
             "SELECT max(seq) FROM outbox_entry WHERE log = 'local'"
         ).fetchone()
     wait_until(lambda: export_local_log(north.settings, path) > last)
+    fall_silent(north)
     return path
 
 
