@@ -33,13 +33,26 @@ Edge = Annotated[int, Field(ge=1, le=1024)]
 """An edge of a grid, in voxels."""
 
 
+class Task(StrEnum):
+    """What kind of answer a network gives."""
+
+    BINARY = "binary"
+    """One finding, there or not: one logit."""
+    MULTI_CLASS = "multi-class"
+    """One of several kinds, and no other: one logit for each."""
+    MULTI_LABEL = "multi-label"
+    """Any number of several findings, none included: one logit for each."""
+    SEGMENTATION = "segmentation"
+    """Where each of some structures is: one logit for each at every place."""
+
+
 class Network(Record):
     """The model: a catalogue name and the exact public weights it starts from."""
 
     name: Name
     weights_digest: Digest
     classes: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Outputs; 1 is a binary question answered by one logit."""
+    """Outputs: 1 for a binary question, otherwise one for each of the cohort's classes."""
 
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]([A-Z0-9_ ]{0,14}[A-Z0-9_])?$")]
@@ -87,10 +100,17 @@ class Cohort(Record):
     """DICOM Modality values (PS3.3 C.7.3.1.1.1), any of which is taken."""
     label: Text
     """The label column the images must carry."""
-    positive: Text
-    """The label value that counts as the positive class."""
+    positive: Text = ""
+    """The label value that counts as the positive class of a binary question; otherwise empty."""
     minimum_patients: Annotated[int, Field(ge=1)]
     """A site with fewer training patients must refuse."""
+    task: Task = Task.BINARY
+    """What is asked of each image."""
+    classes: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
+    """Label values in the order of the network's outputs, or structures; of a binary question none.
+
+    A label of several findings is their names with `|` between them; an empty one is none of them.
+    """
     body_part: Annotated[tuple[Code, ...], Field(max_length=16)] = ()
     """BodyPartExamined, any of these; where empty, any at all and none."""
     view_position: Annotated[tuple[Code, ...], Field(max_length=16)] = ()
@@ -110,8 +130,54 @@ class Cohort(Record):
         unasked = {name for name in _MAY_BE_UNASKED if getattr(self, name) == _default_of(name)}
         return {name: value for name, value in asked.items() if name not in unasked}
 
+    @model_validator(mode="after")
+    def _names_its_answers(self) -> Self:
+        if self.task is Task.BINARY:
+            if not self.positive or self.classes:
+                raise ValueError(
+                    "a binary question names one label value as positive and no classes; name "
+                    "positive, or a task of several classes"
+                )
+            return self
+        if self.positive:
+            raise ValueError(
+                f"a {self.task} plan names classes and no positive value; leave it out"
+            )
+        if len(self.classes) < _FEWEST_CLASSES[self.task]:
+            raise ValueError(
+                f"a {self.task} plan needs {_FEWEST_CLASSES[self.task]} classes or more, and this "
+                f"one names {len(self.classes)}"
+            )
+        self._check_names()
+        return self
 
-_MAY_BE_UNASKED = ("body_part", "view_position", "studied", "age", "minimum_images")
+    def _check_names(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes must be named once each; two of them are the same")
+        for number, name in enumerate(self.classes, start=1):
+            if not name or name != name.strip() or BETWEEN_LABELS in name:
+                raise ValueError(
+                    f"class {number} is {name!r}; a class is a word or more, without blanks "
+                    f"around it and without {BETWEEN_LABELS!r}, which stands between findings"
+                )
+
+
+_MAY_BE_UNASKED = (
+    "positive",
+    "task",
+    "classes",
+    "body_part",
+    "view_position",
+    "studied",
+    "age",
+    "minimum_images",
+)
+
+BETWEEN_LABELS = "|"
+"""Stands between the findings of one image in a label of several."""
+
+_FEWEST_CLASSES = {Task.MULTI_CLASS: 2, Task.MULTI_LABEL: 2, Task.SEGMENTATION: 1}
+"""One finding alone is a binary question; a structure alone may be outlined."""
 
 
 def _default_of(name: str) -> object:
@@ -252,6 +318,12 @@ class Plan(Record):
             raise ValueError(f"delta {self.privacy.delta} is not between 0 and 1")
         if float(self.privacy.epsilon) <= 0 or float(self.privacy.max_grad_norm) <= 0:
             raise ValueError("epsilon and max_grad_norm must be positive")
+        outputs = max(1, len(self.cohort.classes))
+        if self.network.classes != outputs:
+            raise ValueError(
+                f"a {self.cohort.task} plan with {len(self.cohort.classes)} classes named needs "
+                f"network.classes {outputs}, and this one says {self.network.classes}"
+            )
         return self
 
     @property

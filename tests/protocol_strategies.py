@@ -14,6 +14,7 @@ from protocol.plan import (
     Plan,
     Preprocessing,
     Privacy,
+    Task,
 )
 
 SITES = ("amber", "birch", "cedar", "delta")
@@ -77,11 +78,20 @@ _ages = st.tuples(st.integers(0, 90), st.integers(0, 90)).map(
     lambda ages: Ages(least_years=min(ages), most_years=max(ages))
 )
 
+_names = st.lists(st.from_regex(r"[a-z]([a-z ]{0,9}[a-z])?", fullmatch=True), unique=True)
+_binary = st.just({"positive": "opacity"})
+_several = st.fixed_dictionaries(
+    {
+        "task": st.sampled_from([Task.MULTI_CLASS, Task.MULTI_LABEL, Task.SEGMENTATION]),
+        "classes": _names.filter(lambda names: len(names) > 1).map(tuple),
+    }
+)
+
 cohorts = st.builds(
-    Cohort,
+    lambda answers, **asked: Cohort(**answers, **asked),
+    _binary | _several,
     modality=st.just(("CR",)),
     label=st.just("finding"),
-    positive=st.just("opacity"),
     minimum_patients=st.integers(1, 100),
     body_part=_codes,
     view_position=_codes,

@@ -6,7 +6,7 @@ from protocol_strategies import a_plan
 
 from hospital_node.errors import PolicyError
 from hospital_node.policy import Forbidden, Permitted, Policy
-from protocol.plan import Cohort, Network, Plan, Privacy
+from protocol.plan import Cohort, Network, Plan, Privacy, Task
 from protocol.round import Reason
 
 LABELS = [0, 1] * 50
@@ -39,7 +39,13 @@ def test_a_plan_within_the_defaults_is_permitted() -> None:
             a_plan(network=a_plan().network.model_copy(update={"weights_digest": a_plan().id})),
             "the plan names weights",
         ),
-        (a_plan(network=a_plan().network.model_copy(update={"classes": 3})), "one logit"),
+        (
+            a_plan(
+                cohort=a_cohort(positive="", task=Task.MULTI_CLASS, classes=("a", "b", "c")),
+                network=a_plan().network.model_copy(update={"classes": 3}),
+            ),
+            "one logit",
+        ),
     ],
 )
 def test_a_plan_beyond_the_policy_is_forbidden_in_plain_words(plan: Plan, says: str) -> None:

@@ -10,7 +10,7 @@ from protocol_strategies import SITES, a_plan, ballots, cohorts
 
 from protocol.ballot import Activated, Ballot, Choice, NotActivated, Rule, decide_activation
 from protocol.errors import RecordError
-from protocol.plan import Aggregation, Cohort, Plan, Preprocessing, VolumeGrid
+from protocol.plan import Aggregation, Cohort, Plan, Preprocessing, Task, VolumeGrid
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,70 @@ def test_every_cohort_comes_back_from_its_bytes(cohort: Cohort) -> None:
 def test_a_cohort_that_nothing_could_answer_to_is_refused(asked: dict[str, object]) -> None:
     with pytest.raises(RecordError):
         Cohort.from_json(json.loads(OLD_COHORT) | asked)
+
+
+KINDS = ("bacterial", "viral", "none")
+
+
+@pytest.mark.parametrize("task", [Task.MULTI_CLASS, Task.MULTI_LABEL, Task.SEGMENTATION])
+def test_a_task_of_several_classes_is_in_the_bytes_and_its_positive_is_not(task: Task) -> None:
+    cohort = Cohort(modality=("CR",), label="l", minimum_patients=3, task=task, classes=KINDS)
+    assert cohort.to_json().keys() == {"classes", "label", "minimum_patients", "modality", "task"}
+    assert Cohort.from_bytes(cohort.to_bytes()) == cohort
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({"positive": ""}, "names one label value"),
+        ({"positive": "p", "task": "binary"}, "not canonical"),
+        ({"positive": "p", "classes": ["p"]}, "no classes"),
+        ({"positive": "p", "task": "multi-class", "classes": ["p", "q"]}, "no positive value"),
+        ({"task": "multi-class", "classes": ["p"]}, "needs 2 classes or more"),
+        ({"task": "multi-label"}, "needs 2 classes or more"),
+        ({"task": "segmentation"}, "needs 1 classes or more"),
+        ({"task": "multi-class", "classes": ["p", "q", "p"]}, "the same"),
+        ({"task": "multi-label", "classes": ["p", "q|r"]}, "class 2"),
+        ({"task": "multi-class", "classes": ["", "p"]}, "class 1"),
+        ({"task": "multi-class", "classes": [" p", "q"]}, "class 1"),
+        ({"task": "ranking", "classes": ["p", "q"]}, "binary"),
+    ],
+)
+def test_a_cohort_whose_answers_do_not_fit_its_task_is_refused(
+    asked: dict[str, object], complaint: str
+) -> None:
+    bare = {key: value for key, value in json.loads(OLD_COHORT).items() if key != "positive"}
+    with pytest.raises(RecordError, match=complaint):
+        Cohort.from_json(bare | asked)
+
+
+def test_a_binary_cohort_has_a_positive_value() -> None:
+    with pytest.raises(ValueError, match="names one label value as positive"):
+        Cohort(modality=("CR",), label="l", minimum_patients=3)
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 4])
+def test_a_network_has_an_output_for_each_class_of_the_cohort(outputs: int) -> None:
+    plan = a_plan()
+    cohort = Cohort(
+        modality=("CR",),
+        label="l",
+        minimum_patients=3,
+        task=Task.MULTI_LABEL,
+        classes=KINDS,
+    )
+    network = plan.network.model_copy(update={"classes": 3})
+    several = a_plan(cohort=cohort, network=network)
+    assert Plan.from_bytes(several.to_bytes()) == several
+    body = several.to_json()
+    with pytest.raises(RecordError, match=f"needs network.classes 3, and this one says {outputs}"):
+        Plan.from_json(body | {"network": body["network"] | {"classes": outputs}})
+
+
+def test_a_binary_question_has_one_output() -> None:
+    body = a_plan().to_json()
+    with pytest.raises(RecordError, match=r"needs network.classes 1, and this one says 2"):
+        Plan.from_json(body | {"network": body["network"] | {"classes": 2}})
 
 
 def test_preprocessing_of_pictures_has_the_bytes_it_had_before_there_were_volumes():

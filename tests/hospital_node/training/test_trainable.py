@@ -17,7 +17,7 @@ from hospital_node.training.networks import BUILDERS
 from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.trainable import Way, Workshop
 from protocol.catalogue import CATALOGUE
-from protocol.plan import Network, Plan, Preprocessing, VolumeGrid
+from protocol.plan import Cohort, Network, Plan, Preprocessing, Task, VolumeGrid
 
 
 def workshop(folder: Path, way: Way = Way.LOOP) -> Workshop:
@@ -67,8 +67,15 @@ def test_a_network_that_takes_other_images_than_are_prepared_is_refused(
 def test_a_network_of_more_than_one_logit_is_refused(tmp_path: Path) -> None:
     card = CATALOGUE["groupnorm-cnn"]
     network = Network(name=card.name, weights_digest=card.weights_digest, classes=3)
+    cohort = Cohort(
+        modality=("DX",),
+        label="kind",
+        minimum_patients=1,
+        task=Task.MULTI_CLASS,
+        classes=("a", "b", "c"),
+    )
     with pytest.raises(WeightsError, match="another form"):
-        workshop(tmp_path).check(a_plan(network=network))
+        workshop(tmp_path).check(a_plan(network=network, cohort=cohort))
 
 
 def test_a_network_that_fails_the_gate_is_refused_before_it_is_trained(
