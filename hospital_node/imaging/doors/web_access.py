@@ -9,13 +9,20 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from audit.settings import read_text
 from hospital_node.imaging.doors.errors import DoorSettingsError, PeerError, RetrieveError
 from hospital_node.imaging.doors.peer import Fault
 from hospital_node.imaging.doors.settings import Web
+
+MAX_ANSWER_BYTES = 512 * 1024**2
+"""Of one answer: twice what the bounded reader takes of a file."""
+
+_PIECE_BYTES = 1024**2
 
 
 @contextmanager
@@ -27,6 +34,8 @@ def open_session(web: Web) -> Iterator[requests.Session]:
     """
     check_files(web)
     with requests.Session() as session:
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, _Bounded())
         session.trust_env = False  # A proxy of the environment would see patients' images.
         session.max_redirects = 0  # Another address is another recipient.
         session.verify = str(web.ca) if web.ca else True
@@ -95,8 +104,37 @@ def translated() -> Iterator[None]:
         raise PeerError("nothing answers at pacs.web.url", Fault.REFUSED) from cause
     except requests.exceptions.Timeout as cause:
         raise PeerError("it does not answer", Fault.SILENT) from cause
+    except _TooLongError as cause:
+        raise RetrieveError(
+            f"the PACS sends more than {MAX_ANSWER_BYTES // 1024**2} MB in one answer by DICOMweb; "
+            "an instance as long as that is not taken in: leave its series out of the pull"
+        ) from cause
     except requests.exceptions.RequestException as cause:
         raise RetrieveError("the PACS answers by DICOMweb with what nobody understands") from cause
+
+
+class _TooLongError(requests.exceptions.RequestException):
+    """An answer longer than anything that is asked for."""
+
+
+class _Bounded(HTTPAdapter):
+    """Reads an answer while it comes, unpacked, and hangs up on one that does not end."""
+
+    def send(self, *args: Any, **options: Any) -> requests.Response:
+        """As `HTTPAdapter` says, with the whole body read.
+
+        Raises:
+            _TooLongError: it is longer than `MAX_ANSWER_BYTES`.
+        """
+        answer = super().send(*args, **options | {"stream": True})
+        with answer:
+            body = bytearray()
+            for piece in answer.iter_content(_PIECE_BYTES):
+                body += piece
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise _TooLongError("too long", response=answer)
+        answer._content = bytes(body)  # where `requests` looks for it
+        return answer
 
 
 def _secret(path: Path, setting: str) -> str:

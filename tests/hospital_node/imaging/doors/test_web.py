@@ -1,8 +1,9 @@
 """DICOMweb as a hospital guards it: TLS with its own authority, tokens and passwords in files."""
 
+import gzip
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,11 +17,14 @@ from synthetic import KEY
 from tls_front import tls_front
 
 from audit.settings import SettingsError
+from hospital_node.imaging.doors import web_access
 from hospital_node.imaging.doors.errors import PeerError, RetrieveError
 from hospital_node.imaging.doors.inbox import open_inbox
 from hospital_node.imaging.doors.reception import Storing
+from hospital_node.imaging.doors.retrieve import Wanted
 from hospital_node.imaging.doors.settings import Pacs, Pull, Web
-from hospital_node.imaging.doors.web import WebArchive
+from hospital_node.imaging.doors.web import WebArchive, fetch_instance
+from hospital_node.imaging.doors.web_access import open_session, translated
 from hospital_node.receiver import archive_of
 
 DAY = date(2024, 3, 5)
@@ -195,3 +199,42 @@ def test_the_settings_file_names_secrets_and_holds_none(tmp_path):
     with pytest.raises(SettingsError, match=r"pacs\.web\.url") as caught:
         site.settings()
     assert "PLANTED" not in str(caught.value)
+
+
+class Endless(BaseHTTPRequestHandler):
+    """Answers with a little, packed, that is a lot, or with what has no end."""
+
+    packed: bool
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/dicom")
+        packed = gzip.compress(bytes(LIMIT + 1))
+        if self.packed:
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(packed)))
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(packed if self.packed else bytes(100 * LIMIT))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+LIMIT = 4 * 1024**2
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_without_an_end_is_hung_up_on(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(web_access, "MAX_ANSWER_BYTES", LIMIT)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Endless,), {"packed": packed}))
+    threading.Thread(target=server.serve_forever).start()
+    try:
+        web = Web(url=f"http://127.0.0.1:{server.server_port}")
+        with open_session(web) as session, pytest.raises(RetrieveError) as caught, translated():
+            fetch_instance(session, web, Wanted("1.2", "1.2.3", 1), uid="1.2.3.4", timeout_s=60)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "more than 4 MB in one answer" in str(caught.value)
+    assert "1.2.3" not in str(caught.value)
