@@ -18,7 +18,7 @@ from audit.proof import check_proof
 from audit.refusal import LogForkedError, LogUnavailableError
 from hospital_node.approval import WANTED, is_approved
 from hospital_node.continuity import check_clock, check_continuity
-from hospital_node.errors import ClockError, LedgerError
+from hospital_node.errors import ClockError, LedgerBehindError, LedgerError
 from hospital_node.history import ForkError, check_history, is_withdrawn
 from hospital_node.hours import local_time
 from hospital_node.policy import Forbidden
@@ -297,8 +297,10 @@ def _log_faults_refused() -> Iterator[None]:
     """What can go wrong when the log is asked or believed, each as the refusal it comes to."""
     try:
         yield
-    except LedgerError as fault:
+    except LedgerBehindError as fault:
         raise _RefusalError(Reason.LEDGER_BEHIND, str(fault)) from fault
+    except LedgerError as fault:
+        raise _RefusalError(Reason.LEDGER_DISAGREES, str(fault)) from fault
     except (ForkError, LogForkedError) as fault:
         raise _RefusalError(Reason.LOG_FORKED, str(fault)) from fault
     except LogUnavailableError as fault:

@@ -36,6 +36,10 @@ NOT_BEGUN = (
     "of the database, or name a newer export of this hospital's own log"
 )
 
+OWN_LOG = "its own log does not tell of"
+EXPORT = "the export of its own log was made before"
+"""Why charges are not told of: an export that is whole can only be too old for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Said:
@@ -82,7 +86,7 @@ def rebuild_ledger(site: Site, actor: Actor, *, copy: Path | None = None) -> Led
             )
         signed = {**said.charges, **_own_charges(connection, site)}
         lines = _read_lines(connection, site)
-        _check_told(signed, lines)
+        _check_told(signed, lines, source=OWN_LOG if copy is None else EXPORT)
         kept = _keep_rows(connection, site, lines)
         set_aside = _set_aside(connection, site, kept)
         written = _write_missing(connection, site, lines=lines, kept=kept, signed=signed)
@@ -213,12 +217,12 @@ def _read_lines(connection: Connection, site: Site) -> _Lines:
     return found
 
 
-def _check_told(signed: Mapping[str, bytes], lines: _Lines) -> None:
+def _check_told(signed: Mapping[str, bytes], lines: _Lines, *, source: str) -> None:
     """Pass when the log tells of every charge that this hospital has signed elsewhere."""
     untold = len(signed.keys() - {charge.digest for charge in lines.values()})
     if untold:
         raise LedgerBehindError(
-            f"this hospital has signed {untold} charges that its own log does not tell of: "
+            f"this hospital has signed {len(signed)} charges, and {source} {untold} of them: "
             f"{NOT_BEGUN}"
         )
 

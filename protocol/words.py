@@ -21,6 +21,7 @@ class Reason(StrEnum):
     LOG_FORKED = "log-forked"
     BUDGET_EXHAUSTED = "budget-exhausted"
     LEDGER_BEHIND = "ledger-behind"
+    LEDGER_DISAGREES = "ledger-disagrees"
     LOG_UNAVAILABLE = "log-unavailable"
     COHORT_TOO_SMALL = "cohort-too-small"
     COHORT_CHANGED = "cohort-changed"

@@ -284,7 +284,7 @@ def test_an_export_from_before_the_last_charge_rebuilds_nothing(
     north: Site, early: Path, dsn: str
 ) -> None:
     with empty(north, dsn) as site:
-        with pytest.raises(LedgerBehindError, match="its own log does not tell of"):
+        with pytest.raises(LedgerBehindError, match=r"was made before [1-9]"):
             rebuilt(site, early)
         with site.pool.connection() as connection:
             assert connection.execute("SELECT count(*) FROM outbox_entry").fetchone() == (0,)

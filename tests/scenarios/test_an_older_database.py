@@ -94,7 +94,7 @@ def test_a_ledger_that_was_emptied_by_hand_is_no_new_budget(
         copy_lines(people.sites["north"], site)
         outcome = ask(site, honest)
         assert isinstance(outcome, Refused)
-        assert outcome.reason is Reason.LEDGER_BEHIND
+        assert outcome.reason is Reason.LEDGER_DISAGREES
         assert "charge 1 of the train patients is in this hospital's own log" in outcome.explanation
         config = str(people.folder / "north" / "node.toml")
         with pytest.raises(LedgerError, match="charge 1 of the train patients"):
