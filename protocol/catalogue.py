@@ -6,7 +6,7 @@ builds the real one and refuses to train when its own layout differs.
 
 from hashlib import shake_256
 from math import prod, sqrt
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ class Card(Record):
     """What is trained before the head; empty where the body is frozen and never travels."""
     is_volumetric: bool = False
     """Whether it takes volumes; otherwise single pictures, or volumes slice by slice if frozen."""
+    places: Literal[0, 2, 3] = 0
+    """Dimensions along which it answers place by place, so that it outlines structures; of what
+    answers once for an image 0."""
 
 
 CATALOGUE: dict[str, Card] = {
@@ -80,6 +83,23 @@ CATALOGUE: dict[str, Card] = {
             features=2048,
             body=networks.seresnet50(),
         ),
+        Card(
+            name="unet-2d",
+            weights_digest="sha256:"
+            "388609f1e85ee58fd75a17af2964eae4d264d636858e04796ec87714b2962e6a",
+            features=networks.UNET_WIDTHS[2][-1],
+            body=networks.unet(2),
+            places=2,
+        ),
+        Card(
+            name="unet-3d",
+            weights_digest="sha256:"
+            "3228399ce4266f0377484165521a48bb90faf9a50c55bf352236218a4055271e",
+            features=networks.UNET_WIDTHS[3][-1],
+            body=networks.unet(3),
+            is_volumetric=True,
+            places=3,
+        ),
     )
 }
 """Networks by name."""
@@ -106,6 +126,8 @@ def card_of(network: Network) -> Card:
 def layout_of(network: Network) -> Layout:
     """What travels for this network: the trained body, if any, and the head, weight before bias.
 
+    The head of a network that outlines structures is a convolution of one voxel.
+
     Raises:
         ProtocolError: see `card_of`.
     """
@@ -113,7 +135,7 @@ def layout_of(network: Network) -> Layout:
     return Layout(
         tensors=(
             *card.body,
-            Tensor(name="head.weight", shape=(network.classes, card.features)),
+            Tensor(name="head.weight", shape=(network.classes, card.features, *(1,) * card.places)),
             Tensor(name="head.bias", shape=(network.classes,)),
         )
     )

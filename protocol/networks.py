@@ -12,6 +12,13 @@ from protocol.update import Tensor
 
 Tensors = tuple[Tensor, ...]
 
+UNET_WIDTHS: dict[int, tuple[int, int, int, int, int, int]] = {
+    2: (16, 32, 64, 128, 128, 16),
+    3: (8, 16, 32, 64, 128, 8),
+}
+"""By dimensions: widths of a U-Net's five levels from the finest down, and of its output. Half of
+what Ronneberger et al. 2015 take or less: fewer parameters, less noise."""
+
 
 def groupnorm_cnn() -> Tensors:
     """Four convolutions with norms, 16 to 64 wide."""
@@ -31,6 +38,11 @@ def resnet18(dimensions: int) -> Tensors:
 def seresnet50() -> Tensors:
     """SE-ResNet-50 on one channel (Hu et al. 2018, Table 1)."""
     return tuple(_seresnet((3, 4, 6, 3), reduction=16))
+
+
+def unet(dimensions: int) -> Tensors:
+    """A U-Net on one channel, two convolutions a level (Ronneberger et al. 2015, Figure 1)."""
+    return tuple(_unet(UNET_WIDTHS[dimensions], dimensions))
 
 
 def _groupnorm_cnn() -> Iterator[Tensor]:
@@ -99,6 +111,32 @@ def _seresnet(depths: tuple[int, ...], reduction: int) -> Iterator[Tensor]:
             if number == 0:
                 yield from _normed(f"{block}.project", before, wide, edges=(1, 1))
             before = wide
+
+
+def _unet(widths: tuple[int, ...], dimensions: int) -> Iterator[Tensor]:
+    *levels, last = widths
+    yield from _twice("body.conv_0", 1, levels[0], dimensions=dimensions)
+    for level, (before, after) in enumerate(pairwise(levels), start=1):
+        yield from _twice(f"body.down_{level}.convs", before, after, dimensions=dimensions)
+    below = levels[-1]
+    for level in range(len(levels) - 1, 0, -1):
+        beside = levels[level - 1]
+        raised, after = (below, last) if level == 1 else (below // 2, beside)
+        # Of a transposed convolution the input's width comes first.
+        up = f"body.upcat_{level}"
+        yield _tensor(f"{up}.upsample.deconv.weight", below, raised, *(2,) * dimensions)
+        yield _tensor(f"{up}.upsample.deconv.bias", raised)
+        yield from _twice(f"{up}.convs", beside + raised, after, dimensions=dimensions)
+        below = after
+
+
+def _twice(name: str, before: int, after: int, *, dimensions: int) -> Iterator[Tensor]:
+    """Two convolutions of a U-Net with their norms."""
+    for number, width in enumerate((before, after)):
+        conv = f"{name}.conv_{number}"
+        yield from _convolution(f"{conv}.conv", width, after, edges=(3,) * dimensions)
+        yield _tensor(f"{conv}.conv.bias", after)
+        yield from _pair(f"{conv}.adn.N", after)
 
 
 def _normed(name: str, before: int, after: int, *, edges: tuple[int, ...]) -> Iterator[Tensor]:

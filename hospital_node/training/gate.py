@@ -9,6 +9,7 @@ Plans and patients are not known here.
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from monai.networks.blocks.squeeze_and_excitation import SEBlock
@@ -29,9 +30,24 @@ TOLERANCE = 1e-8
 """Largest difference that rounding is blamed for, in parts of the largest number compared."""
 
 
-def pass_gate(
-    network: nn.Module, image_shape: tuple[int, ...], *, loss: Loss = binary_losses
-) -> nn.Module:
+def _both_answers() -> torch.Tensor:
+    return torch.tensor([0, 1, 0])
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The question that a network is tried with; unless said otherwise, a binary one."""
+
+    loss: Loss = binary_losses
+    labels: torch.Tensor = field(default_factory=_both_answers)
+    """One for each of the images, shape (3, ...), as the loss takes them."""
+
+
+BINARY = Trial()
+"""One logit for each image."""
+
+
+def pass_gate(network: nn.Module, image_shape: tuple[int, ...], trial: Trial = BINARY) -> nn.Module:
     """The network as it may be trained: batch norms replaced, nothing computed in place.
 
     `image_shape` is that of one small image, (C, H, W) or (C, D, H, W).
@@ -46,16 +62,16 @@ def pass_gate(
     fixed: nn.Module = ModuleValidator.fix(network)
     _compute_out_of_place(fixed)
     _refuse_statistics(fixed)
-    trial = copy.deepcopy(fixed).double().train()
-    images, labels = _samples(image_shape)
-    _refuse_coupled_loss(trial, images, labels, loss=loss)
-    _refuse_coupled_layers(trial, images)
-    _refuse_untrained(trial, images, labels, loss=loss)
-    _refuse_coupled_gradients(trial, images, labels, loss=loss)
+    tried = copy.deepcopy(fixed).double().train()
+    images = _samples(image_shape)
+    _refuse_coupled_loss(tried, images, trial)
+    _refuse_coupled_layers(tried, images)
+    _refuse_untrained(tried, images, trial)
+    _refuse_coupled_gradients(tried, images, trial)
     return fixed
 
 
-def check_hooks(network: nn.Module, image_shape: tuple[int, ...]) -> None:
+def check_hooks(network: nn.Module, image_shape: tuple[int, ...], trial: Trial = BINARY) -> None:
     """Pass when Opacus' gradients of each image are those of the image alone.
 
     `network` is one that `pass_gate` made.
@@ -63,18 +79,18 @@ def check_hooks(network: nn.Module, image_shape: tuple[int, ...]) -> None:
     Raises:
         NetworkError: they are not, or Opacus cannot tell; `loop` may still train the network.
     """
-    trial = copy.deepcopy(network).double().train()
-    images, labels = _samples(image_shape)
+    tried = copy.deepcopy(network).double().train()
+    images = _samples(image_shape)
     alone = []
     for at in range(SAMPLES):
         one = slice(at, at + 1)
-        alone.append(_gradients(trial, binary_losses(trial(images[one]), labels[one])[0]))
+        alone.append(_gradients(tried, trial.loss(tried(images[one]), trial.labels[one])[0]))
     try:
-        hooked = GradSampleModule(trial, loss_reduction="sum")
-        binary_losses(hooked(images), labels).sum().backward()  # type: ignore[no-untyped-call]
+        hooked = GradSampleModule(tried, loss_reduction="sum")
+        trial.loss(hooked(images), trial.labels).sum().backward()  # type: ignore[no-untyped-call]
     except (NotImplementedError, RuntimeError, ValueError, UnsupportedModuleError) as cause:
         raise NetworkError("unknown", "opacus' hooks do not bear it; use the loop") from cause
-    for name, parameter in trial.named_parameters():
+    for name, parameter in tried.named_parameters():
         found = getattr(parameter, "grad_sample", None)
         rows = torch.stack([gradients[name] for gradients in alone])
         if not isinstance(found, torch.Tensor) or not _is_same(found, rows):
@@ -128,19 +144,18 @@ def _refuse_statistics(network: nn.Module) -> None:
             raise NetworkError(name, "is sent and not trained; train it or leave it out")
 
 
-def _samples(image_shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Public images and labels of no one."""
+def _samples(image_shape: tuple[int, ...]) -> torch.Tensor:
+    """Public images of no one."""
     coins = torch.Generator().manual_seed(0)
     images = torch.randn((SAMPLES, *image_shape), generator=coins, dtype=torch.float64)
     # As different as patients are: a norm over all of them would be felt by each.
     scales = torch.tensor([1.0, 3.0, 0.2], dtype=torch.float64)
-    return images * scales.view(-1, *(1 for _ in image_shape)), torch.tensor([0, 1, 0])
+    return images * scales.view(-1, *(1 for _ in image_shape))
 
 
-def _refuse_coupled_loss(
-    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, loss: Loss
-) -> None:
+def _refuse_coupled_loss(network: nn.Module, images: torch.Tensor, trial: Trial) -> None:
     """Refuse a loss in which images meet: the clip would come after, and bound nothing."""
+    loss, labels = trial.loss, trial.labels
     name = getattr(loss, "__name__", type(loss).__name__)
     with torch.no_grad():
         logits = network(images)
@@ -188,21 +203,18 @@ def _noting(network: nn.Module, seen: list[tuple[str, torch.Tensor]]) -> Iterato
             hook.remove()
 
 
-def _refuse_untrained(
-    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, loss: Loss
-) -> None:
+def _refuse_untrained(network: nn.Module, images: torch.Tensor, trial: Trial) -> None:
     """Refuse a parameter that no loss reaches: it would travel as noise, and widen the clip."""
     network.zero_grad()
-    loss(network(images), labels).sum().backward()  # type: ignore[no-untyped-call]
+    trial.loss(network(images), trial.labels).sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in network.named_parameters():
         if parameter.grad is None:
             raise NetworkError(name, "no loss reaches it; leave it out")
 
 
-def _refuse_coupled_gradients(
-    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, loss: Loss
-) -> None:
+def _refuse_coupled_gradients(network: nn.Module, images: torch.Tensor, trial: Trial) -> None:
     """Refuse what is left: layers that couple images on the way back."""
+    loss, labels = trial.loss, trial.labels
     for at in range(SAMPLES):
         one = slice(at, at + 1)
         batched = _gradients(network, loss(network(images), labels)[at])

@@ -14,7 +14,6 @@ from torch import nn
 from hospital_node.training import clipper
 from hospital_node.training.clipper import BoundedSum
 from hospital_node.training.engine import Parameters
-from hospital_node.training.losses import binary_losses
 from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.placed import PlacedNetwork
 from hospital_node.training.sampler import Draw, split_draw
@@ -66,9 +65,9 @@ class OpacusEngine:
         owners = np.repeat(np.arange(draw.patients.size), draw.counts)
         shares = is_finite / draw.counts[owners]
         logits = self._hooked(self._network.place(images))
-        labels = torch.from_numpy(self._patients.labels[draw.patients[owners]]).to(logits.device)
-        losses = binary_losses(logits, labels) * torch.from_numpy(shares).to(logits)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        answers = self._patients.answers(draw.patients[owners], draw.images)
+        losses = self._patients.loss(logits, torch.from_numpy(answers).to(logits.device))
+        (losses * torch.from_numpy(shares).to(logits)).sum().backward()  # type: ignore[no-untyped-call]
         gradients = [self._of_patients(parameter, owners) for parameter in self._network.parameters]
         self._hooked.zero_grad(set_to_none=True)
         return gradients

@@ -6,7 +6,6 @@ but that images do not meet in it. Sampling and noise are not known here.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from torch import nn
 from hospital_node.training import clipper
 from hospital_node.training.clipper import BoundedSum
 from hospital_node.training.engine import Parameters
-from hospital_node.training.losses import binary_losses
 from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.placed import PlacedNetwork
 from hospital_node.training.sampler import Draw
@@ -55,19 +53,17 @@ class LoopEngine:
 
     def _add_gradient(self, patient: int, rows: NDArray[np.int64]) -> None:
         """The gradient of a patient's mean loss; an image that is not finite contributes zero."""
-        label = self._patients.labels[patient]
         for begin in range(0, rows.size, IMAGES_AT_ONCE):
-            images = _finite(self._patients.stack(rows[begin : begin + IMAGES_AT_ONCE]))
-            if not len(images):
+            part = rows[begin : begin + IMAGES_AT_ONCE]
+            images = self._patients.stack(part)
+            is_finite = np.isfinite(images.reshape(len(images), -1)).all(axis=1)
+            if not is_finite.any():
                 continue
-            logits = self._network.module(self._network.place(images))
-            labels = torch.full((len(images),), float(label), device=logits.device)
-            (binary_losses(logits, labels).sum() / rows.size).backward()  # type: ignore[no-untyped-call]
-
-
-def _finite(images: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """The images of which every number is finite, in their order. Shape (M', C, H, W)."""
-    return np.asarray(images[np.isfinite(images.reshape(len(images), -1)).all(axis=1)])
+            part = part[is_finite]
+            answers = self._patients.answers(np.full(part.size, patient), part)
+            logits = self._network.module(self._network.place(images[is_finite]))
+            losses = self._patients.loss(logits, torch.from_numpy(answers).to(logits.device))
+            (losses.sum() / rows.size).backward()  # type: ignore[no-untyped-call]
 
 
 def _patients_of(draw: Draw) -> Iterator[tuple[int, NDArray[np.int64]]]:

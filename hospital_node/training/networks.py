@@ -10,12 +10,14 @@ from functools import lru_cache
 from itertools import pairwise
 
 import torch
-from monai.networks.nets import DenseNet121, SEResNet50, resnet18
+from monai.networks.nets import BasicUNet, DenseNet121, SEResNet50, resnet18
 from torch import nn
 
 from hospital_node.errors import WeightsError
-from hospital_node.training.gate import check_hooks, pass_gate
-from protocol.catalogue import layout_of
+from hospital_node.training.gate import SAMPLES, Trial, check_hooks, pass_gate
+from hospital_node.training.overlap import outline_losses
+from protocol.catalogue import CATALOGUE, Card, card_of, layout_of
+from protocol.networks import UNET_WIDTHS
 from protocol.plan import Network
 from protocol.update import Layout, Tensor
 
@@ -26,16 +28,23 @@ GROUPS = 8
 """Groups of a norm: few enough that each has several channels, as in Wu and He 2018, Table 3."""
 
 
-class Classifier(nn.Module):
-    """A body that turns an image into features, and one linear layer after it."""
+SLOPE = 0.1
+"""Of a U-Net's rectifiers below zero, as in Isensee et al. 2021 and MONAI."""
 
-    def __init__(self, body: nn.Module, features: int) -> None:
+
+class Headed(nn.Module):
+    """A body that turns an image into features, and one linear layer after it.
+
+    The layer is a convolution of one voxel where the features keep their places.
+    """
+
+    def __init__(self, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.body = body
-        self.head = nn.Linear(features, 1)
+        self.head = head
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """One logit for each image. Shape (B, 1)."""
+        """The logits of each image. Shape (B, classes), or (B, classes, *places)."""
         logits: torch.Tensor = self.head(self.body(images))
         return logits
 
@@ -61,22 +70,55 @@ def check_hooked(network: Network) -> None:
     Raises:
         WeightsError, NetworkError, ProtocolError: see `build_network` and `gate.check_hooks`.
     """
-    check_hooks(build_network(network), image_shape(network))
+    check_hooks(build_network(network), image_shape(network), _trial_of(network))
 
 
 @lru_cache(maxsize=2)
 def _gated(network: Network, build: Callable[[], nn.Module]) -> nn.Module:
     """The network once it passed the gate, which for a deep one takes seconds."""
-    built = pass_gate(build(), image_shape(network))
+    card = card_of(network)
+    headed = Headed(build(), _head(card, network.classes if card.places else 1))
+    other = f"{network.name} built here has another form than the catalogue says"
+    try:
+        built = pass_gate(headed, image_shape(network), _trial_of(network))
+    except RuntimeError as cause:  # its parts do not fit one another
+        raise WeightsError(other) from cause
     if _layout(built) != layout_of(network):
-        raise WeightsError(f"{network.name} built here has another form than the catalogue says")
+        raise WeightsError(other)
     return built
 
 
 def image_shape(network: Network) -> tuple[int, ...]:
     """The shape of the images on which a network is tried."""
     edge = TRIAL_EDGE_PX
-    return (1, edge // 2, edge // 2, edge // 2) if network.name in VOLUMETRIC else (1, edge, edge)
+    is_volumetric = CATALOGUE[network.name].is_volumetric
+    return (1, edge // 2, edge // 2, edge // 2) if is_volumetric else (1, edge, edge)
+
+
+def masks_of(network: Network, *, images: int) -> torch.Tensor:
+    """Outlines of no one, the last image without any. Shape (images, classes, *places)."""
+    shape = (images, network.classes, *image_shape(network)[1:])
+    masks = torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.5
+    masks[-1] = False
+    return masks.to(torch.uint8)
+
+
+def _trial_of(network: Network) -> Trial:
+    """The question that a network is tried with."""
+    if card_of(network).places:
+        return Trial(outline_losses, masks_of(network, images=SAMPLES))
+    return Trial()
+
+
+def _head(card: Card, classes: int) -> nn.Module:
+    """The layer after a card's body."""
+    match card.places:
+        case 0:
+            return nn.Linear(card.features, classes)
+        case 2:
+            return nn.Conv2d(card.features, classes, 1)
+        case _:
+            return nn.Conv3d(card.features, classes, 1)
 
 
 def _groupnorm_cnn() -> nn.Module:
@@ -86,26 +128,39 @@ def _groupnorm_cnn() -> nn.Module:
     for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(GROUPS, after)]
         layers += [nn.ReLU(), nn.MaxPool2d(2)]
-    pooled = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return Classifier(pooled, widths[-1])
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def _densenet121() -> nn.Module:
-    network = DenseNet121(spatial_dims=2, in_channels=1, out_channels=1)
+    network: nn.Module = DenseNet121(spatial_dims=2, in_channels=1, out_channels=1)
     network.class_layers.out = nn.Identity()
-    return Classifier(network, 1024)
+    return network
 
 
 def _resnet18(spatial_dims: int) -> nn.Module:
-    network = resnet18(spatial_dims=spatial_dims, n_input_channels=1, num_classes=1)
+    network: nn.Module = resnet18(spatial_dims=spatial_dims, n_input_channels=1, num_classes=1)
     network.fc = nn.Identity()
-    return Classifier(network, 512)
+    return network
 
 
 def _seresnet50() -> nn.Module:
-    network = SEResNet50(spatial_dims=2, in_channels=1, num_classes=1)
+    network: nn.Module = SEResNet50(spatial_dims=2, in_channels=1, num_classes=1)
     network.last_linear = nn.Identity()
-    return Classifier(network, 2048)
+    return network
+
+
+def _unet(spatial_dims: int) -> nn.Module:
+    """MONAI's basic U-Net with group norms, its last convolution left to the head."""
+    network: nn.Module = BasicUNet(
+        spatial_dims=spatial_dims,
+        in_channels=1,
+        out_channels=1,
+        features=UNET_WIDTHS[spatial_dims],
+        act=("LeakyReLU", {"negative_slope": SLOPE}),
+        norm=("GROUP", {"num_groups": GROUPS}),
+    )
+    network.final_conv = nn.Identity()
+    return network
 
 
 BUILDERS: dict[str, Callable[[], nn.Module]] = {
@@ -114,11 +169,10 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "resnet18": lambda: _resnet18(2),
     "resnet18-3d": lambda: _resnet18(3),
     "seresnet50": _seresnet50,
+    "unet-2d": lambda: _unet(2),
+    "unet-3d": lambda: _unet(3),
 }
-"""How each network of the catalogue is built before the gate."""
-
-VOLUMETRIC = frozenset({"resnet18-3d"})
-"""Those that take volumes; the others take single pictures."""
+"""How the body of each network of the catalogue is built before the gate."""
 
 
 def _layout(network: nn.Module) -> Layout:

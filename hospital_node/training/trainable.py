@@ -21,7 +21,7 @@ from hospital_node.training.model import check_installed, device_named
 from hospital_node.training.networks import build_network, check_hooked
 from hospital_node.training.pictures import PatientPictures, Picture
 from protocol.catalogue import card_of
-from protocol.plan import Plan
+from protocol.plan import Plan, Task
 
 Examples = PatientFeatures | PatientPictures
 """What training sees of patients: features of a frozen body, or pictures for a trained one."""
@@ -64,6 +64,9 @@ class Workshop:
         if card.is_volumetric != (plan.preprocessing.volume is not None):
             wanted = "volumes" if card.is_volumetric else "single pictures"
             raise WeightsError(f"{card.name} takes {wanted}, and the plan prepares others")
+        if (card.places > 0) != (plan.cohort.task is Task.SEGMENTATION):
+            given = "outlines structures" if card.places else "gives one answer for an image"
+            raise WeightsError(f"{card.name} {given}, and the plan's task is {plan.cohort.task}")
         build_network(plan.network)
         if self._way is Way.OPACUS:
             check_hooked(plan.network)

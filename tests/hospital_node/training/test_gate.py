@@ -8,7 +8,7 @@ from monai.losses import DiceLoss
 from torch import nn
 
 from hospital_node.training.errors import NetworkError
-from hospital_node.training.gate import check_hooks, pass_gate
+from hospital_node.training.gate import Trial, check_hooks, pass_gate
 
 SHAPE = (1, 8, 8)
 
@@ -141,7 +141,7 @@ def batch_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("loss", [mean_loss, balanced_loss, contrastive_loss, batch_dice])
 def test_a_loss_in_which_images_meet_is_refused_by_its_name(loss) -> None:
     with pytest.raises(NetworkError, match=loss.__name__):
-        pass_gate(with_layer(nn.Identity()), SHAPE, loss=loss)
+        pass_gate(with_layer(nn.Identity()), SHAPE, Trial(loss=loss))
 
 
 class AddedInPlace(nn.Module):

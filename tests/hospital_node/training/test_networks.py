@@ -1,6 +1,7 @@
 """Every network of the catalogue, as the real library builds it: gate, form, start and engines."""
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,10 +11,17 @@ from opacus.validators import ModuleValidator
 from training_cases import SeededRandomness, a_mechanism, make_pictures
 
 from hospital_node.errors import WeightsError
-from hospital_node.training.gate import check_hooks
 from hospital_node.training.hooks import OpacusEngine
 from hospital_node.training.loop import LoopEngine
-from hospital_node.training.networks import BUILDERS, build_network, image_shape
+from hospital_node.training.networks import (
+    BUILDERS,
+    build_network,
+    check_hooked,
+    image_shape,
+    masks_of,
+)
+from hospital_node.training.overlap import outline_losses
+from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.placed import PlacedNetwork
 from hospital_node.training.sampler import draw_patients
 from protocol.catalogue import CATALOGUE, initial_state
@@ -35,6 +43,15 @@ def named(name: str) -> Network:
     return Network(name=name, weights_digest=CATALOGUE[name].weights_digest)
 
 
+def patients_for(network: Network, counts: tuple[int, ...]) -> PatientPictures:
+    """Patients with what such a network learns from: labels, or outlines."""
+    patients = make_pictures(counts, shape=image_shape(network))
+    if not CATALOGUE[network.name].places:
+        return patients
+    masks = masks_of(network, images=sum(counts)).numpy()
+    return dataclasses.replace(patients, read_masks=lambda row: masks[row], loss=outline_losses)
+
+
 def test_each_trained_network_of_the_catalogue_can_be_built_here() -> None:
     assert sorted(TRAINED) == sorted(BUILDERS)
 
@@ -50,8 +67,8 @@ def test_a_network_starts_from_the_weights_that_its_card_names(name: str) -> Non
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_network_passes_the_gate_and_both_engines_compute_one_sum(name: str) -> None:
     network = build_network(named(name)).double()
-    check_hooks(network, image_shape(named(name)))
-    patients = make_pictures((1, 2), shape=image_shape(named(name)))
+    check_hooked(named(name))
+    patients = patients_for(named(name), (1, 2))
     parameters = initial_state(named(name)).astype(np.float64)
     parameters[-CATALOGUE[name].features - 1 :] = 0.1  # at zeros the body has no gradient yet
     draw = draw_patients(patients.first_image, a_mechanism(sample_rate=1.0), SeededRandomness(0))
@@ -68,10 +85,10 @@ def test_a_network_passes_the_gate_and_both_engines_compute_one_sum(name: str) -
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_signal_passes_the_untrained_body_without_dying_or_growing(name: str) -> None:
     placed = PlacedNetwork(ModuleValidator.fix(BUILDERS[name]()), torch.device("cpu"))
-    placed.set_parameters(initial_state(named(name)))
+    placed.set_parameters(initial_state(named(name))[: placed.size])
     images = make_pictures((1, 1, 1), shape=image_shape(named(name))).stack(np.arange(3))
     with torch.no_grad():
-        features = placed.module.body(placed.place(images))
+        features = placed.module(placed.place(images))
     assert 1e-3 < float(features.square().mean().sqrt()) < 1e3
 
 

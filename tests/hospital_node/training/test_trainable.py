@@ -83,7 +83,7 @@ def test_a_network_that_fails_the_gate_is_refused_before_it_is_trained(
 ) -> None:
     frozen = nn.BatchNorm2d(1).requires_grad_(False)
     monkeypatch.setitem(BUILDERS, "groupnorm-cnn", lambda: nn.Sequential(frozen, nn.Flatten()))
-    with pytest.raises(NetworkError, match="layer 0: a batch norm"):
+    with pytest.raises(NetworkError, match=r"layer body\.0: a batch norm"):
         workshop(tmp_path).check(plan_for("groupnorm-cnn"))
 
 
