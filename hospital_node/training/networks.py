@@ -132,9 +132,10 @@ def _groupnorm_cnn() -> nn.Module:
 
 
 def _densenet121() -> nn.Module:
-    network: nn.Module = DenseNet121(spatial_dims=2, in_channels=1, out_channels=1)
+    network = DenseNet121(spatial_dims=2, in_channels=1, out_channels=1)
     network.class_layers.out = nn.Identity()
-    return network
+    body: nn.Module = network
+    return body
 
 
 def _resnet18(spatial_dims: int) -> nn.Module:
