@@ -8,8 +8,9 @@ from dp_accounting.rdp import RdpAccountant
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from audit.verifying import composition
 from hospital_node.errors import PrivacyError
-from hospital_node.training.accountant import calibrate, epsilon, frozen_epsilon
+from hospital_node.training.accountant import ORDERS, calibrate, epsilon, frozen_epsilon
 from hospital_node.training.group import epsilon_with_images
 from protocol.budget import Mechanism
 from protocol.record import decimal_text
@@ -42,6 +43,30 @@ def test_epsilon_is_what_another_accountant_says(
     event = dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(noise))
     other = RdpAccountant().compose(event, steps).get_epsilon(delta)
     assert epsilon([a_cost(rate, noise, steps)], delta) == pytest.approx(other, rel=0.01)
+
+
+# Single steps that cost next to nothing, where hundreds decide among the orders.
+QUIET = [
+    *[(1.0, noise, 1, delta) for noise in (30, 50, 100, 500) for delta in (1e-5, 1e-7)],
+    *[(0.1, noise, 1, delta) for noise in (20, 30) for delta in (1e-5, 1e-7)],
+    *[(0.01, noise, 1, delta) for noise in (3, 5, 8) for delta in (1e-5, 1e-7)],
+    (0.5, 100, 1, 1e-7),
+]
+
+
+@pytest.mark.parametrize(("rate", "noise", "steps", "delta"), QUIET)
+def test_a_step_that_costs_next_to_nothing_is_never_above_what_another_accountant_says(
+    rate: float, noise: float, steps: int, delta: float
+) -> None:
+    event = dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(noise))
+    other = RdpAccountant(ORDERS).compose(event, steps).get_epsilon(delta)
+    found = epsilon([a_cost(rate, noise, steps)], delta)
+    assert found == pytest.approx(other, rel=1e-6)
+    assert found <= RdpAccountant().compose(event, steps).get_epsilon(delta) * 1.01
+
+
+def test_no_order_is_tried_that_the_verifier_does_not_try() -> None:
+    assert set(ORDERS) == {float(order) for order in composition.ORDERS}
 
 
 @pytest.mark.parametrize(("rate", "noise", "steps", "delta"), SETTINGS)
