@@ -1,7 +1,9 @@
 from math import erf, sqrt
 
 import numpy as np
+import pytest
 
+from hospital_node.training import randomness
 from hospital_node.training.randomness import SecureRandomness, standard_normal
 
 # RFC 8439, appendix A.1, test vector 1: key, nonce and counter of zeros; the first 16 bytes.
@@ -56,3 +58,18 @@ def test_neighbouring_normal_numbers_are_independent() -> None:
     for lag in (1, 2, 50_000):
         products = drawn[lag:] * drawn[:-lag]
         assert abs(products.mean()) * sqrt(products.size) < 4
+
+
+def test_a_normal_number_is_the_normalised_sum_of_four_of_box_and_mullers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The oracle writes out both outputs of two pairs; few numbers and many are made alike."""
+    count = 1000
+    radius, angle = SecureRandomness(bytes(32)).uniform(4 * count).reshape(2, 2, count)
+    lengths, turns = np.sqrt(-2 * np.log(radius)), 2 * np.pi * (angle + 1 / 8)
+    four = np.concatenate([lengths * np.cos(turns), lengths * np.sin(turns)])
+    few = standard_normal(SecureRandomness(bytes(32)), count)
+    monkeypatch.setattr(randomness, "MANY", 1)
+    many = standard_normal(SecureRandomness(bytes(32)), count)
+    assert np.allclose(few, four.sum(axis=0) / 2, rtol=0, atol=1e-13)
+    assert np.allclose(many, few, rtol=0, atol=1e-13)
