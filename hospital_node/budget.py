@@ -13,6 +13,7 @@ from hospital_node.claim import per_image_claim
 from hospital_node.database import Connection
 from hospital_node.errors import CohortError, VoteError
 from hospital_node.imaging import dataset
+from hospital_node.imaging.targets import Target
 from hospital_node.policy import Forbidden
 from hospital_node.site import Site
 from hospital_node.store import CastBallot
@@ -160,14 +161,14 @@ def _claim(plan: Plan, mechanism: PatientMechanism, images: Sequence[int]) -> Fi
     }
 
 
-def _cohort(connection: Connection, site: Site, plan: Plan) -> tuple[list[int], list[int]]:
+def _cohort(connection: Connection, site: Site, plan: Plan) -> tuple[list[Target], list[int]]:
     """The label and the number of images of each training patient."""
-    train, *_ = dataset.look_up(
+    train = dataset.look_up(
         connection,
         plan.cohort,
         mode=site.policy.consent,
         kind=dataset.kind_of(plan.preprocessing),
-    )
+    ).train
     if not train:
         raise CohortError(
             "no training patient here answers to the plan's cohort; all who do are held out"
@@ -175,7 +176,7 @@ def _cohort(connection: Connection, site: Site, plan: Plan) -> tuple[list[int], 
     return [patient.label for patient in train], [len(patient.images) for patient in train]
 
 
-def _objection(site: Site, proposed: ProposedPlan, labels: Sequence[int]) -> str | None:
+def _objection(site: Site, proposed: ProposedPlan, labels: Sequence[Target]) -> str | None:
     """Why this hospital's policy would not have it; none where it would."""
     verdict = proposed.verdict
     if not isinstance(verdict, Forbidden):

@@ -12,6 +12,7 @@ from hospital_node import store
 from hospital_node.database import Connection
 from hospital_node.errors import CohortError, ConfigurationError, VoteError
 from hospital_node.imaging import dataset, index
+from hospital_node.imaging.targets import count_answers
 from hospital_node.site import Site
 from hospital_node.store import CastBallot
 from hospital_node.training.accountant import epsilon
@@ -19,7 +20,7 @@ from hospital_node.training.release import counting
 from hospital_node.voting import plans
 from protocol.budget import Partition
 from protocol.errors import ProtocolError
-from protocol.plan import Cohort, Plan
+from protocol.plan import Cohort, Plan, Task
 from protocol.record import decimal_text
 
 STANDS = "stands"
@@ -34,17 +35,17 @@ def preview(site: Site, cohort: Cohort, *, delta: str) -> dict[str, Any]:
         CohortError: nothing answers to it.
     """
     with site.pool.connection() as connection:
-        train, held_out, images = dataset.look_up(connection, cohort, mode=site.policy.consent)
+        found = dataset.look_up(connection, cohort, mode=site.policy.consent)
         barred = index.count_barred(connection, mode=site.policy.consent)
     told = counting(float(site.policy.count_noise_multiplier))
     return {
         "cohort": cohort.to_json(),
         "consent_mode": str(site.policy.consent),
         "never_leaves": {
-            "patients_train": len(train),
-            "patients_train_positive": sum(patient.label for patient in train),
-            "patients_held_out": len(held_out),
-            "images": len(images),
+            "patients_train": len(found.train),
+            **_answers(found, cohort),
+            "patients_held_out": len(found.held_out),
+            "images": len(found.images),
             "patients_barred": barred,
         },
         "told_by_a_vote": {
@@ -53,6 +54,18 @@ def preview(site: Site, cohort: Cohort, *, delta: str) -> dict[str, Any]:
             "epsilon": epsilon([told], float(delta)),
             "delta": delta,
         },
+    }
+
+
+def _answers(found: dataset.Found, cohort: Cohort) -> dict[str, Any]:
+    """How many training patients each answer is right for, and whom the labels kept out."""
+    counts = count_answers([patient.label for patient in found.train], cohort)
+    if cohort.task is Task.BINARY:
+        return {"patients_train_positive": counts[cohort.positive]}
+    return {
+        "patients_train_by_class": counts,
+        "images_of_other_labels": found.left_out.images_of_other_labels,
+        "patients_of_two_classes": found.left_out.patients_of_two_classes,
     }
 
 

@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hospital_node.errors import PolicyError
 from hospital_node.hours import ALWAYS, Hours, are_open
 from hospital_node.imaging.consent import ConsentMode
+from hospital_node.imaging.targets import Target
 from protocol.catalogue import card_of
 from protocol.errors import ProtocolError
-from protocol.plan import Plan
+from protocol.plan import Plan, Task
 from protocol.words import Reason
 
 DELTA_SHARE = 10
@@ -115,10 +116,12 @@ class Policy(_Table):
             f"{now:%H:%M}; ask again then",
         )
 
-    def permits_cohort(self, plan: Plan, patient_labels: Collection[int]) -> Permitted | Forbidden:
+    def permits_cohort(
+        self, plan: Plan, patient_labels: Collection[Target]
+    ) -> Permitted | Forbidden:
         """Whether a plan's promise can be kept for these training patients.
 
-        `patient_labels` holds one label, 0 or 1, for each.
+        `patient_labels` holds what the network is to answer for each.
         """
         count = len(patient_labels)
         needed = max(self.minimum_patients, plan.cohort.minimum_patients)
@@ -134,12 +137,8 @@ class Policy(_Table):
                 f"delta {plan.privacy.delta} is too large for this many patients: "
                 f"expected at most 1/({DELTA_SHARE}·n); propose a smaller delta",
             )
-        missing = [name for label, name in _CLASSES if label not in patient_labels]
-        if missing:
-            return Forbidden(
-                Reason.COHORT_TOO_SMALL, f"no training patient of the {missing[0]} class"
-            )
-        return Permitted()
+        fault = _fault_of_answers(plan.cohort.task, frozenset(patient_labels))
+        return Forbidden(Reason.COHORT_TOO_SMALL, fault) if fault else Permitted()
 
     def _fault_of_network(self, plan: Plan) -> str:
         if plan.network.name not in self.allowed_networks:
@@ -171,3 +170,15 @@ class Policy(_Table):
 
 
 _CLASSES = ((1, "positive"), (0, "negative"))
+
+
+def _fault_of_answers(task: Task, answers: frozenset[Target]) -> str:
+    """What keeps anything from being learnt of these answers; empty where nothing does."""
+    match task:
+        case Task.BINARY:
+            missing = [name for label, name in _CLASSES if label not in answers]
+            return f"no training patient of the {missing[0]} class" if missing else ""
+        case Task.MULTI_CLASS | Task.MULTI_LABEL:
+            return "all training patients have the same answer" if len(answers) < 2 else ""
+        case Task.SEGMENTATION:
+            return ""

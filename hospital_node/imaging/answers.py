@@ -12,9 +12,17 @@ from pathlib import Path, PurePosixPath
 
 from hospital_node.imaging.deidentify import instance_digest, pseudonym
 from hospital_node.imaging.errors import LabelsError
-from hospital_node.imaging.labels import MAX_LABEL_CHARACTERS, Table, partition_of, read_table
+from hospital_node.imaging.labels import (
+    MAX_FINDINGS,
+    MAX_LABEL_CHARACTERS,
+    Table,
+    is_short,
+    partition_of,
+    read_table,
+)
 from hospital_node.imaging.quarantine import Reason
 from protocol.budget import Partition
+from protocol.plan import BETWEEN_LABELS
 
 _TRAIN_OF_256 = 192
 """Without a split column, three patients of four are trained on."""
@@ -127,10 +135,11 @@ def key_answers(table: Table, key: bytes, columns: Sequence[str]) -> Answers:
     answers = Answers({}, {}, {}, {})
     for line, cells in enumerate(table.rows, start=2):
         labels = {column: cells[column] for column in columns if cells.get(column)}
-        if any(len(label) > MAX_LABEL_CHARACTERS for label in labels.values()):
+        if not all(is_short(label) for label in labels.values()):
             raise LabelsError(
-                f"{table.path.name}, row {line}: a label is longer than "
-                f"{MAX_LABEL_CHARACTERS} characters; use a word"
+                f"{table.path.name}, row {line}: a label is longer than {MAX_LABEL_CHARACTERS} "
+                f"characters, or names more than {MAX_FINDINGS} findings; use a word for each, "
+                f"with {BETWEEN_LABELS!r} between them"
             )
         patient = pseudonym(key, cells["patient_id"])
         partition = partition_of(cells)

@@ -7,10 +7,9 @@ belong to all of a patient's images together. Networks and privacy are not known
 import hashlib
 import hmac
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ from hospital_node.imaging.consent import ConsentMode
 from hospital_node.imaging.errors import EmptyCohortError, OneClassError
 from hospital_node.imaging.index import Labelled
 from hospital_node.imaging.pixels import Picture, picture_of
+from hospital_node.imaging.targets import LeftOut, Target, by_patient, keep_answered, target_of
 from hospital_node.imaging.volumes import ImageRef, VolumeRef, open_image
 from protocol.budget import Partition
-from protocol.plan import Cohort, Preprocessing
+from protocol.plan import Cohort, Preprocessing, Task
 
 _log = structlog.get_logger(__name__)
 
@@ -49,10 +49,20 @@ class Patient:
     """One patient, with one answer and at least one image."""
 
     pseudonym: str
-    label: int
-    """1 where the cohort's positive class, otherwise 0."""
+    label: Target
+    """What the network is to answer; of a binary question 1 for the positive class, otherwise 0."""
     images: tuple[ImageRef, ...] | tuple[VolumeRef, ...]
     """By instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What of this hospital's index answers to a cohort, before anything is bound."""
+
+    train: tuple[Patient, ...]
+    held_out: tuple[Patient, ...]
+    images: tuple[Labelled, ...]
+    left_out: LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,8 @@ def select(
     """The patients of `cohort` in this hospital's index.
 
     A patient is positive when any of its images carries the positive label: a finding that shows in
-    one view is the patient's finding. Whether there are enough patients is for the caller to say.
+    one view is the patient's finding. Images and patients whose labels answer nothing are left out
+    (`targets`). Whether there are enough patients is for the caller to say.
 
     Args:
         connection: to the hospital's database, after a scan.
@@ -89,36 +100,39 @@ def select(
         EmptyCohortError: nothing in the index answers to the cohort.
         OneClassError: all training patients carry the same answer.
     """
-    train, held_out, images = look_up(connection, cohort, mode=mode, kind=kind)
-    _check_classes(train, cohort)
-    return Selection(train, held_out, commit(images, salt))
+    found = look_up(connection, cohort, mode=mode, kind=kind)
+    _check_classes(found.train, cohort)
+    return Selection(found.train, found.held_out, commit(found.images, salt))
 
 
 def look_up(
     connection: Connection[Any], cohort: Cohort, *, mode: ConsentMode, kind: Kind = Kind.PICTURES
-) -> tuple[tuple[Patient, ...], tuple[Patient, ...], list[Labelled]]:
+) -> Found:
     """The training and the held-out patients of `cohort`, and their images, whatever the classes.
 
     Raises:
         EmptyCohortError: nothing in the index answers to the cohort.
     """
     folder = index.folder_of(connection)
-    images = _of_kind(index.labelled_images(connection, cohort, mode=mode), kind)
+    images, left_out = _answered(connection, cohort, mode=mode, kind=kind)
     if folder is None or not images:
         raise EmptyCohortError(
             f"no {_SINGULAR[kind]} is of modality {' or '.join(cohort.modality)} with a label in "
             f"column {cohort.label!r}{_also_asked(cohort)}; "
             f"{index.count_instances(connection)} images are indexed. "
             "Scan the folder, or look at the quarantine and at the consents for what was left out"
+            + (f". {left_out}" if left_out else "")
         )
+    if left_out:
+        _log.warning("labels answer nothing", column=cohort.label, why=str(left_out))
     train, held_out = (
         tuple(
-            _patient(images_of, cohort.positive, _refs(images_of, folder, kind))
-            for images_of in _by_patient(image for image in images if image.partition is partition)
+            _patient(images_of, cohort, _refs(images_of, folder, kind))
+            for images_of in by_patient(image for image in images if image.partition is partition)
         )
         for partition in (Partition.TRAIN, Partition.HELD_OUT)
     )
-    return train, held_out, images
+    return Found(train, held_out, tuple(images), left_out)
 
 
 def recommit(
@@ -129,7 +143,7 @@ def recommit(
     Raises:
         ValueError: the salt is too short.
     """
-    images = _of_kind(index.labelled_images(connection, cohort, mode=mode), kind)
+    images, _ = _answered(connection, cohort, mode=mode, kind=kind)
     return commit(images, salt) if images else None
 
 
@@ -177,9 +191,12 @@ def commit_read(patients: Iterable[Patient], salt: bytes) -> str:
     return "sha256:" + hmac.new(salt, message, hashlib.sha256).hexdigest()
 
 
-def _by_patient(images: Iterable[Labelled]) -> Iterator[list[Labelled]]:
-    for _, group in groupby(images, key=lambda image: image.pseudonym):
-        yield list(group)
+def _answered(
+    connection: Connection[Any], cohort: Cohort, *, mode: ConsentMode, kind: Kind
+) -> tuple[list[Labelled], LeftOut]:
+    """The images that a plan of this kind takes and whose labels answer its question."""
+    images = index.labelled_images(connection, cohort, mode=mode)
+    return keep_answered(_of_kind(images, kind), cohort)
 
 
 _SINGULAR = {
@@ -221,14 +238,13 @@ def _refs(
 
 def _patient(
     images: list[Labelled],
-    positive: str,
+    cohort: Cohort,
     refs: tuple[ImageRef, ...] | tuple[VolumeRef, ...],
 ) -> Patient:
-    return Patient(
-        pseudonym=images[0].pseudonym,
-        label=int(any(image.label == positive for image in images)),
-        images=refs,
-    )
+    target = target_of({image.label for image in images}, cohort)
+    if target is None:
+        raise ValueError("a patient without an answer was not left out")
+    return Patient(pseudonym=images[0].pseudonym, label=target, images=refs)
 
 
 def _also_asked(cohort: Cohort) -> str:
@@ -248,9 +264,20 @@ def _also_asked(cohort: Cohort) -> str:
 
 
 def _check_classes(train: tuple[Patient, ...], cohort: Cohort) -> None:
-    positives = sum(patient.label for patient in train)
-    if positives in {0, len(train)}:
-        raise OneClassError(
-            f"of {len(train)} training patients {positives} carry {cohort.positive!r} in column "
-            f"{cohort.label!r}; training needs patients of both classes at this hospital"
-        )
+    """Refuse a cohort in which one answer is right for everybody."""
+    answers = {patient.label for patient in train}
+    match cohort.task:
+        case Task.SEGMENTATION:
+            return
+        case Task.BINARY if len(answers) < 2:
+            positives = sum(patient.label == 1 for patient in train)
+            said = f"{positives} carry {cohort.positive!r}"
+        case _ if len(answers) < 2:
+            said = "all carry the same"
+        case _:
+            return
+    raise OneClassError(
+        f"of {len(train)} training patients {said} in column {cohort.label!r}; training needs "
+        f"patients of {'both classes' if cohort.task is Task.BINARY else 'different classes'} at "
+        "this hospital"
+    )

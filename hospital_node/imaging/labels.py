@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hospital_node.imaging.errors import LabelsError
 from protocol.budget import Partition
+from protocol.plan import BETWEEN_LABELS
 
 SPLITS: dict[str, Partition] = {
     "train": Partition.TRAIN,
@@ -24,7 +25,10 @@ SPLITS: dict[str, Partition] = {
 """What the words of a split column mean; what is not trained on is held out."""
 
 MAX_LABEL_CHARACTERS = 64
-"""A label is a word, not a report."""
+"""A label is a word, not a report; of several findings each is one."""
+
+MAX_FINDINGS = 100
+"""Of one label: more than any published set of chest findings has."""
 
 _PURPOSES = {
     "file": "the path of each image below the folder of the labels file",
@@ -96,6 +100,14 @@ def read_rows(path: Path) -> Table:
 def partition_of(row: dict[str, str]) -> Partition | None:
     """The partition a row's split asks for; none where it has no split."""
     return SPLITS.get(row.get("split", "").lower())
+
+
+def is_short(label: str) -> bool:
+    """Whether a label is a word, or findings of a word each."""
+    findings = label.split(BETWEEN_LABELS)
+    return len(findings) <= MAX_FINDINGS and all(
+        len(finding) <= MAX_LABEL_CHARACTERS for finding in findings
+    )
 
 
 def _clean(columns: tuple[str, ...], row: dict[str | None, str]) -> dict[str, str]:

@@ -140,3 +140,20 @@ def test_a_faulty_policy_file_is_refused_by_setting(tmp_path: Path, text: str, s
 def test_a_missing_policy_file_is_not_an_empty_policy(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="No such file"):
         Policy.read(tmp_path / "policy.toml")
+
+
+@pytest.mark.parametrize(
+    ("task", "answers"),
+    [(Task.MULTI_CLASS, [0, 2]), (Task.MULTI_LABEL, [(0, 0, 1), (0, 0, 0)])],
+)
+def test_a_site_without_some_of_several_classes_takes_part_and_with_one_alone_does_not(
+    task: Task, answers: list[int | tuple[int, ...]]
+) -> None:
+    plan = a_plan(
+        cohort=a_cohort(positive="", task=task, classes=("a", "b", "c")),
+        network=a_plan().network.model_copy(update={"classes": 3}),
+    )
+    assert Policy().permits_cohort(plan, answers * 50) == Permitted()
+    verdict = Policy().permits_cohort(plan, answers[:1] * 100)
+    assert isinstance(verdict, Forbidden)
+    assert "same answer" in verdict.explanation

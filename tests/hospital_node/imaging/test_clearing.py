@@ -56,10 +56,10 @@ def reasons(report: IngestReport) -> dict[str, Reason]:
 
 def selected(connection) -> int:
     try:
-        train, held_out, _ = dataset.look_up(connection, COHORT, mode=ConsentMode.OPT_OUT)
+        found = dataset.look_up(connection, COHORT, mode=ConsentMode.OPT_OUT)
     except EmptyCohortError:
         return 0
-    return sum(len(patient.images) for patient in (*train, *held_out))
+    return sum(len(patient.images) for patient in (*found.train, *found.held_out))
 
 
 def named_in_a_code(folder: Path, name: str = "left.dcm", **more: object) -> Path:

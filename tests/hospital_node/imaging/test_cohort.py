@@ -59,7 +59,7 @@ def selected(connection, mode=ConsentMode.OPT_OUT, **asked) -> set[str]:
     fields = {"modality": ("DX",), "label": "label", "positive": "opacity", "minimum_patients": 1}
     known = {pseudonym(KEY, patient): patient for patient in PATIENTS}
     try:
-        train, _, _ = look_up(connection, Cohort(**(fields | asked)), mode=mode)
+        train = look_up(connection, Cohort(**(fields | asked)), mode=mode).train
     except EmptyCohortError:
         return set()
     return {known[patient.pseudonym] for patient in train}

@@ -111,7 +111,7 @@ def test_what_is_left_after_a_withdrawal_is_committed_as_it_would_be_selected(co
         kind: recommit(connection, CT, salt=SALT, mode=ConsentMode.OPT_OUT, kind=kind)
         for kind in Kind
     }
-    _, _, volumes = look_up(connection, CT, mode=ConsentMode.OPT_OUT, kind=Kind.VOLUMES)
+    volumes = look_up(connection, CT, mode=ConsentMode.OPT_OUT, kind=Kind.VOLUMES).images
     assert manifests[Kind.VOLUMES] == commit(volumes, SALT)
     assert manifests[Kind.VOLUMES] != manifests[Kind.PICTURES]
     nobody = CT.model_copy(update={"label": "other"})
