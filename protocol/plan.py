@@ -16,13 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from protocol.aggregation import Aggregation
 from protocol.record import DecimalText, Digest, Name, Record, Text
-
-
-class AggregationRule(StrEnum):
-    """How updates become one step of the global model."""
-
-    FEDAVG = "fedavg"
 
 
 Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2,8}$")]
@@ -274,15 +269,6 @@ class Privacy(Record):
     """Public expected number of patients in a step; the sum is divided by this."""
     sampling: Literal["poisson"] = "poisson"
     accountant: Literal["rdp"] = "rdp"
-
-
-class Aggregation(Record):
-    """How the centre combines updates."""
-
-    rule: AggregationRule = AggregationRule.FEDAVG
-    quorum: Annotated[int, Field(ge=1)]
-    """Updates needed by the deadline, or the round is abandoned."""
-    deadline_s: Annotated[int, Field(ge=1, le=7 * 86_400)]
 
 
 class Plan(Record):

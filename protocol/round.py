@@ -6,12 +6,13 @@ has checked all of it. A refusal is a normal answer.
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from protocol.aggregation import AggregationRule
 from protocol.errors import TransitionError
-from protocol.plan import AggregationRule, Plan
+from protocol.plan import Plan
 from protocol.provenance import Provenance
 from protocol.record import Base64, DecimalText, Digest, Name, Record, RunId, Text
 from protocol.words import DETAILS, Detail, Reason
@@ -180,3 +181,11 @@ class Closing(Record):
     quorum: Annotated[int, Field(ge=1)]
     aggregate_digest: Digest | None
     """Digest of the new packed global model; none when the round was abandoned."""
+    weights: tuple[DecimalText, ...] = ()
+    """What each participant counted, in their order, the most as 1; left out of the bytes where all
+    counted alike."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_weights(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = serialise(self)
+        return said if self.weights else {k: v for k, v in said.items() if k != "weights"}

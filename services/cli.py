@@ -140,6 +140,36 @@ def status(
     _out.print(_table("Runs", runs, ("run_id", "plan_id", "state", "explanation")))
 
 
+@app.command()
+def replay(
+    run_id: Annotated[str, typer.Argument(help="The run's id; `status` lists them.")],
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Make each aggregate of a run again from the kept updates, and compare it with the log."""
+    with Coordinator(read_settings(config, CentreSettings)) as coordinator:
+        rounds = coordinator.replay(run_id)
+    if as_json:
+        print(json.dumps(rounds, indent=2))
+    else:
+        _out.print(_replayed(run_id, rounds))
+    faulty = [str(one["round"]) for one in rounds if not one["holds"]]
+    if faulty:
+        raise CentreError(f"does not hold: round {', '.join(faulty)}")
+
+
+def _replayed(run_id: str, rounds: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"Run {run_id}, made again from the updates")
+    for column in ("round", "took part, and counted", "compared with the log"):
+        table.add_column(column)
+    for one in rounds:
+        weights = one["weights"] or ["1"] * len(one["sites"])
+        counted = (f"{site} {float(w):.3g}" for site, w in zip(one["sites"], weights, strict=True))
+        found = "the same to the last bit" if one["holds"] else one["fault"]
+        table.add_row(str(one["round"]), ", ".join(counted), found)
+    return table
+
+
 def _follow(coordinator: Coordinator, run_id: str, *, rounds: int) -> dict[str, Any]:
     """The run once it has ended, with a bar that moves by rounds meanwhile."""
     columns = (

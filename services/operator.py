@@ -63,6 +63,10 @@ class Coordinator:
         """One run with its rounds and evaluations."""
         return dict(self._ask("GET", f"/v1/runs/{run_id}"))
 
+    def replay(self, run_id: str) -> list[dict[str, Any]]:
+        """Each closed round of a run, made again from the updates; takes as long as that takes."""
+        return list(self._ask("GET", f"/v1/runs/{run_id}/replay", timeout=None))
+
     def _ask(self, method: str, path: str, **content: Any) -> Any:
         try:
             reply = self._http.request(method, path, **content)

@@ -24,12 +24,11 @@ from audit.verifying.composition import Composition, SampledGaussian
 from audit.verifying.findings import Fault, Findings
 from audit.verifying.verify import Beliefs, verify_log
 from protocol import events
+from protocol.aggregation import Aggregation, AggregationRule
 from protocol.ballot import Ballot, Choice, Rule
 from protocol.budget import Charge, Mechanism, Partition, Purpose, account_of
 from protocol.consortium import Consortium, Member, Role
 from protocol.plan import (
-    Aggregation,
-    AggregationRule,
     Cohort,
     Network,
     Optimiser,

@@ -12,6 +12,7 @@ from hospital_node.imaging.deidentify.policy import Treatment
 from hospital_node.imaging.quarantine import Reason as QuarantineReason
 from hospital_node.local_events import LocalKind
 from protocol import events
+from protocol.aggregation import AggregationRule
 from protocol.anomaly import BadWarrant, ClockSkew
 from protocol.ballot import Ballot, Choice, Rule, activation_of
 from protocol.budget import (
@@ -28,7 +29,7 @@ from protocol.consortium import Consortium, Member, Role
 from protocol.event import Event
 from protocol.events import Kind
 from protocol.manifest import Manifest, ManifestWithdrawal
-from protocol.plan import AggregationRule
+from protocol.membership import Membership
 from protocol.policy import PolicyAct, PolicyActivation, PolicyDecision, PolicyText, PolicyVote
 from protocol.provenance import Authorisation, Library, Provenance
 from protocol.record import Record, sha256_text
@@ -265,6 +266,18 @@ SAMPLES: dict[StrEnum, Sample] = {
             charge_digest=D,
         ),
         events.evaluation_released,
+    ),
+    Kind.MEMBERSHIP_RELEASED: Sample(
+        Membership(
+            **IN_RUN,
+            site="amber",
+            model_digest=D,
+            negative=(1, 2),
+            positive=(3, 4),
+            noise_multiplier="10",
+            charge_digest=D,
+        ),
+        events.membership_released,
     ),
     Kind.READ_SIGNED: Sample(
         Read(

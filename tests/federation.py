@@ -48,9 +48,10 @@ from hospital_node.logkeeper import open_log_keeper
 from hospital_node.settings import NodeSettings
 from hospital_node.site import Site, open_site
 from hospital_node.voting import Say, plans, vote
+from protocol.aggregation import Aggregation
 from protocol.ballot import Choice, Rule
 from protocol.consortium import Role
-from protocol.plan import Aggregation, Cohort, Optimiser, Plan, Preprocessing, Privacy
+from protocol.plan import Cohort, Optimiser, Plan, Preprocessing, Privacy
 from protocol.record import sha256_text
 from protocol.round import Answer, OrderKind
 from protocol.update import Packed

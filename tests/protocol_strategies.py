@@ -2,11 +2,11 @@
 
 from hypothesis import strategies as st
 
+from protocol.aggregation import Aggregation
 from protocol.ballot import Ballot, Choice
 from protocol.catalogue import CATALOGUE
 from protocol.plan import (
     Ages,
-    Aggregation,
     Cohort,
     Months,
     Network,

@@ -18,8 +18,9 @@ from protocol.words import Ground
 from services import problems
 from services.centre import Centre
 from services.coordinator import store
-from services.coordinator.runs import create_run
-from services.coordinator.views import plan_view, run_view
+from services.coordinator.replay import replay
+from services.coordinator.runs import create_run, load_run
+from services.coordinator.views import plan_view, replay_view, run_view
 from services.registry import plans
 from services.registry.ballots import read_ballots
 from services.registry.store import load_plan, load_plans
@@ -116,3 +117,7 @@ def _add_runs(app: FastAPI, centre: Centre, start_run: Callable[[str], None]) ->
             run = store.load_run(connection, run_id)
             rounds = store.load_rounds(connection, run_id)
             return run_view(run, rounds, store.load_evaluations(connection, run_id))
+
+    @app.get("/v1/runs/{run_id}/replay")
+    def replay_run(run_id: str) -> list[dict[str, Any]]:
+        return [replay_view(one) for one in replay(centre, load_run(centre, run_id))]

@@ -1,4 +1,4 @@
-"""One round's replies: taken in as they arrive, and summed once their charges are on the log.
+"""One round's replies: taken in as they arrive, and given a place once their charges are logged.
 
 The one rule: no reply waits for another's charge. An update that holds up is kept in the database
 until its charge is seen, and all charges are awaited together, so that memory grows with nothing
@@ -13,7 +13,6 @@ from protocol import events
 from protocol.round import Exclusion, Sent
 from protocol.words import Detail, Reason
 from services.coordinator import store
-from services.coordinator.aggregate import RunningMean
 from services.coordinator.charges import LoggedCharges, await_charges
 from services.coordinator.grid import Incoming, Lost
 from services.coordinator.intake import Intake, Taken
@@ -23,10 +22,9 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Collection:
-    """Who is in the round so far, in the order in which they are summed, and who is not."""
+    """Who is in the round so far, in the order of the aggregate, and who is not."""
 
     intake: Intake
-    mean: RunningMean
     participants: list[str] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     exclusions: list[Exclusion] = field(default_factory=list)
@@ -60,7 +58,7 @@ class Collection:
         _log.warning("site left out", round=opening.round, site=exclusion.site, reason=reason)
 
     def settle(self) -> None:
-        """Wait for the charges of all that is held, sum what is paid for, leave the rest out."""
+        """Wait for the charges of all that is held, take what is paid for, leave the rest out."""
         if not self._held:
             return
         opening, centre = self.intake.opening, self.intake.centre
@@ -87,19 +85,18 @@ class Collection:
                 continue
             fault = self.intake.charge_fault(charge)
             if fault is None:
-                self._sum(sent)
+                self._take(sent)
             else:
                 self._reject(site, fault)
         return not self._held
 
-    def _sum(self, sent: Sent) -> None:
-        """Put one update on the record, and then into the sum."""
+    def _take(self, sent: Sent) -> None:
+        """Put one update on the record, in the next place of the aggregate."""
         opening, centre = self.intake.opening, self.intake.centre
         with centre.pool.connection() as connection:
-            packed = store.take_update(connection, opening, site=sent.site)
+            store.take_update(connection, opening, site=sent.site)
             centre.outbox.append(connection, events.update_received(sent))
         del self._held[sent.site]
-        self.mean.add(packed)
         self.participants.append(sent.site)
         self.digests.append(sent.update_digest)
         _log.info("update received", run=opening.run_id, round=opening.round, site=sent.site)

@@ -6,6 +6,7 @@ quorum of hospitals has seen the opening. A round that closes names everyone who
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,11 +17,12 @@ from protocol.update import Packed, packed_digest
 from protocol.words import Detail, Reason
 from services.centre import Centre
 from services.coordinator import store
-from services.coordinator.aggregate import RunningMean
+from services.coordinator.aggregate import Aggregate, Aggregator
 from services.coordinator.collection import Collection
 from services.coordinator.grid import Grid
 from services.coordinator.intake import Intake
 from services.coordinator.orders import Run, Warrant, await_warrant, orders_for
+from services.coordinator.updates import StoredUpdates
 from services.registry.store import hold_active
 
 GATHER_S = 60.0
@@ -30,14 +32,22 @@ STRAGGLER_S = 10.0
 """How long it waits for the others once a quorum is there."""
 
 
-def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, model: Packed) -> Packed:
-    """Carry out round `number`; returns the new model, or `model` when it was abandoned.
+@dataclass(slots=True)
+class Course:
+    """How far a run has come."""
+
+    model: Packed
+    aggregator: Aggregator
+
+
+def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, course: Course) -> None:
+    """Carry out round `number`; the course has the new model, unless the round was abandoned.
 
     Raises:
         GridError: the centre's own transport failed; the round is left open.
         NotActiveError: the plan was withdrawn; nothing was opened.
     """
-    present = _gather(run, grid)
+    present, model = _gather(run, grid), course.model
     opening = _opening(centre, run, number=number, model=model)
     with centre.pool.connection() as connection:
         hold_active(connection, run.plan.id)
@@ -46,7 +56,7 @@ def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, model: P
         entry = centre.outbox.append(connection, events.round_opened(opening))
     warrant = await_warrant(centre.log, entry, timeout_s=_left_s(centre, opening))
     intake = Intake(centre, run, opening, float(np.linalg.norm(model.astype(np.float64))))
-    collection = Collection(intake, RunningMean(layout_of(run.plan.network)))
+    collection = Collection(intake)
     for exclusion in _absentees(opening, present, warrant):
         collection.leave_out(exclusion)
     if warrant is not None:
@@ -54,7 +64,7 @@ def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, model: P
         for result in grid.exchange(orders, timeout_s=_left_s(centre, opening)):
             collection.arrive(result)
         collection.settle()
-    return _end(centre, run, number=number, model=model, collection=collection)
+    _end(centre, run, number=number, course=course, collection=collection)
 
 
 def abandon_open_rounds(centre: Centre, run: Run, *, detail: Detail) -> None:
@@ -110,28 +120,43 @@ def _absentees(
             yield Exclusion(site=site, reason=Reason.LATE, detail=Detail.OPENING_UNSEEN)
 
 
-def _end(centre: Centre, run: Run, *, number: int, model: Packed, collection: Collection) -> Packed:
+def _end(centre: Centre, run: Run, *, number: int, course: Course, collection: Collection) -> None:
     """Close the round with its new model, or abandon it and apply nothing."""
     closes = len(collection.participants) >= run.plan.aggregation.quorum
-    moved = collection.mean.applied_to(model) if closes else None
+    made = _aggregate(centre, collection, course) if closes else None
     closing = _closing(
         run,
         number,
         exclusions=tuple(collection.exclusions),
         taken=tuple(zip(collection.participants, collection.digests, strict=True)),
-        aggregate=None if moved is None else packed_digest(moved),
+        made=made,
     )
     now_us = centre.clock_us()
     with centre.pool.connection() as connection:
-        if moved is None:
+        if made is None:
             store.end_round(connection, closing, RoundState.ABANDONED, changed_us=now_us)
             centre.outbox.append(connection, events.round_abandoned(closing))
         else:
-            digest = store.save_model(connection, moved)
+            digest = store.save_model(connection, made.model)
             store.set_run_model(connection, run.run_id, digest)
             store.end_round(connection, closing, RoundState.CLOSED, changed_us=now_us)
             centre.outbox.append(connection, events.round_closed(closing))
-    return model if moved is None else moved
+    if made is not None:
+        course.model = made.model
+
+
+def _aggregate(centre: Centre, collection: Collection, course: Course) -> Aggregate:
+    opening = collection.intake.opening
+    with centre.pool.connection() as connection:
+        updates = StoredUpdates(
+            connection,
+            opening.run_id,
+            opening.round,
+            sites=collection.participants,
+            digests=collection.digests,
+            size=course.model.size,
+        )
+        return course.aggregator.aggregate(course.model, updates)
 
 
 def _closing(
@@ -140,7 +165,7 @@ def _closing(
     *,
     exclusions: tuple[Exclusion, ...],
     taken: tuple[tuple[str, str], ...] = (),
-    aggregate: str | None = None,
+    made: Aggregate | None = None,
 ) -> Closing:
     return Closing(
         plan_id=run.plan.id,
@@ -151,7 +176,8 @@ def _closing(
         exclusions=tuple(sorted(exclusions, key=lambda one: one.site)),
         rule=run.plan.aggregation.rule,
         quorum=run.plan.aggregation.quorum,
-        aggregate_digest=aggregate,
+        aggregate_digest=None if made is None else packed_digest(made.model),
+        weights=() if made is None else made.weights,
     )
 
 

@@ -16,10 +16,16 @@ from protocol.run import Contribution, RunEnd, RunHalt, RunStart, contribution_o
 from protocol.words import HALTS, Detail, Halt
 from services.centre import Centre
 from services.coordinator import store
+from services.coordinator.aggregate import Aggregator
 from services.coordinator.evaluation import evaluate_candidate
 from services.coordinator.grid import Grid, GridError
 from services.coordinator.orders import Run
-from services.coordinator.rounds import abandon_open_rounds, conduct_round, rounds_closed
+from services.coordinator.rounds import (
+    Course,
+    abandon_open_rounds,
+    conduct_round,
+    rounds_closed,
+)
 from services.database import Connection
 from services.errors import BusyError, NotActiveError
 from services.registry.ballots import SignedBallot, ballot_in
@@ -109,13 +115,14 @@ def _carry_out(centre: Centre, run: Run, grid: Grid) -> None:
     with centre.pool.connection() as connection:
         stored = store.load_run(connection, run.run_id)
         model = store.load_model(connection, stored.model_digest)
+    course = Course(model, Aggregator.of(run))
     for number in range(1, run.plan.rounds + 1):
-        model = conduct_round(centre, run, grid, number=number, model=model)
+        conduct_round(centre, run, grid, number=number, course=course)
     completed = rounds_closed(centre, run.run_id)
     if completed == 0:
         _halt(centre, run, Halt.NO_QUORUM)
         return
-    if not evaluate_candidate(centre, run, grid, rounds_completed=completed, model=model):
+    if not evaluate_candidate(centre, run, grid, rounds_completed=completed, model=course.model):
         _halt(centre, run, Halt.CANDIDATE_UNSEEN)
         return
     end = RunEnd(

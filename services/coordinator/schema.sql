@@ -45,9 +45,10 @@ CREATE TABLE IF NOT EXISTS updates (
   UNIQUE (run_id, number, place),
   FOREIGN KEY (run_id, number) REFERENCES rounds
 );
+ALTER TABLE updates ALTER COLUMN packed SET STORAGE EXTERNAL; -- noise does not compress; read in strips
 COMMENT ON TABLE updates IS
   'Written by the coordinator as updates arrive, without a place; given one when their charge is on '
-  'the log and they are summed, deleted when they are not. They carry the sites'' noise already, so '
+  'the log and they are aggregated, deleted when they are not. They carry the sites'' noise already, so '
   'keeping them tells nothing more, and any aggregate can be computed again in the order of place.';
 
 CREATE TABLE IF NOT EXISTS evaluations (

@@ -197,52 +197,32 @@ def hold_update(
     )
 
 
-def take_update(connection: Connection, opening: Opening, *, site: str) -> Packed:
-    """Give a held update the next place, which is the order in which updates are summed.
+def take_update(connection: Connection, opening: Opening, *, site: str) -> None:
+    """Give a held update the next place, which is its place in the aggregate.
 
     Raises:
         NotFoundError: none of that site is held.
-        CentreError: the stored bytes have another digest.
     """
-    row = connection.execute(
+    taken = connection.execute(
         """
         UPDATE updates
         SET place = (
             SELECT count(place) FROM updates WHERE run_id = %(run)s AND number = %(number)s
         )
         WHERE run_id = %(run)s AND number = %(number)s AND site = %(site)s AND place IS NULL
-        RETURNING digest, packed
         """,
         {"run": opening.run_id, "number": opening.round, "site": site},
-    ).fetchone()
-    if row is None:
+    )
+    if taken.rowcount != 1:
         raise NotFoundError(f"run {opening.run_id}, round {opening.round}: none held of {site}")
-    packed: Packed = np.frombuffer(row[1], dtype="<f4")
-    if packed_digest(packed) != row[0]:
-        raise CentreError(f"the update of {site} is damaged in the database; run the plan again")
-    return packed
 
 
 def drop_update(connection: Connection, opening: Opening, *, site: str) -> None:
-    """Let go of what is held of a site, if anything is; what was summed stays."""
+    """Let go of what is held of a site, if anything is; what has a place stays."""
     connection.execute(
         "DELETE FROM updates WHERE run_id = %s AND number = %s AND site = %s AND place IS NULL",
         (opening.run_id, opening.round, site),
     )
-
-
-def load_updates(
-    connection: Connection, run_id: str, number: int
-) -> tuple[tuple[str, Packed], ...]:
-    """The updates of a round with their sites, in the order in which they were summed."""
-    rows = connection.execute(
-        """
-        SELECT site, packed
-        FROM updates WHERE run_id = %s AND number = %s AND place IS NOT NULL ORDER BY place
-        """,
-        (run_id, number),
-    ).fetchall()
-    return tuple((site, np.frombuffer(packed, dtype="<f4")) for site, packed in rows)
 
 
 def insert_evaluation(

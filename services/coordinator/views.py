@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from services.coordinator.replay import Replayed
 from services.coordinator.store import StoredEvaluation, StoredRound, StoredRun
 from services.registry.ballots import SignedBallot
 from services.registry.store import StoredPlan
@@ -46,6 +47,17 @@ def run_view(
             }
             for one in evaluations
         ],
+    }
+
+
+def replay_view(replayed: Replayed) -> dict[str, Any]:
+    """A round that was made again."""
+    return {
+        "round": replayed.number,
+        "sites": list(replayed.sites),
+        "weights": list(replayed.weights),
+        "holds": not replayed.fault,
+        "fault": replayed.fault,
     }
 
 

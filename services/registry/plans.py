@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from protocol import events
+from protocol.aggregation import Aggregation
 from protocol.ballot import Activated, NotActivated, activation_of, decide_activation
 from protocol.catalogue import CATALOGUE, card_of
 from protocol.errors import ProtocolError
 from protocol.plan import (
-    Aggregation,
     Cohort,
     Network,
     Optimiser,

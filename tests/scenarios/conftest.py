@@ -6,7 +6,8 @@ import pytest
 import torch
 from federation import HOSPITALS, Federation, federation, small_plan
 
-from protocol.plan import Aggregation, Plan
+from protocol.aggregation import Aggregation, AggregationRule
+from protocol.plan import Plan
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +23,10 @@ def plans(people: Federation) -> tuple[Plan, Plan, Plan]:
     first = small_plan("The first plan")
     # The same patients in other words: a budget that went by the words would be full again.
     reworded = first.cohort.model_copy(update={"minimum_patients": 11})
+    robust = Aggregation(rule=AggregationRule.GEOMETRIC_MEDIAN, quorum=2, deadline_s=120)
     made = (
         first,
-        small_plan("The second plan", cohort=reworded),
+        small_plan("The second plan", cohort=reworded, aggregation=robust),
         small_plan("The plan that needs everybody", aggregation=everybody, rounds=1),
     )
     for plan in made:

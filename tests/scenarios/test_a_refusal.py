@@ -6,6 +6,8 @@ from federation import Federation
 from protocol.plan import Plan
 from protocol.round import Exclusion, OrderKind, Reason, RoundState, Verdict
 from services.coordinator import store
+from services.coordinator.replay import replay
+from services.coordinator.runs import load_run
 
 pytestmark = pytest.mark.scenario
 
@@ -60,6 +62,18 @@ def test_nothing_was_charged_for_what_was_refused(people: Federation, second_run
 def test_the_run_completes_for_the_others(people: Federation, second_run: str) -> None:
     with people.centre.pool.connection() as connection:
         assert store.load_run(connection, second_run).state == "completed"
+
+
+def test_what_each_counted_under_a_robust_rule_is_on_the_record_and_can_be_made_again(
+    people: Federation, second_run: str
+) -> None:
+    closings = [entry.body for entry in people.entries() if entry.type == "round.closed"]
+    mine = [body for body in closings if body["run_id"] == second_run]
+    assert [body["weights"] for body in mine] == [["1", "1"]] * 2
+    run = load_run(people.centre, second_run)
+    assert [(one.weights, one.fault) for one in replay(people.centre, run)] == [
+        (("1", "1"), "")
+    ] * 2
 
 
 def test_the_log_still_verifies(people: Federation, second_run: str) -> None:

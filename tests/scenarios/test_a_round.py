@@ -8,12 +8,13 @@ from audit.entry import Entry
 from hospital_node import participation, views
 from hospital_node.training.accountant import epsilon
 from protocol.budget import Partition, account_of
-from protocol.catalogue import initial_state, layout_of
+from protocol.catalogue import initial_state
 from protocol.plan import Plan
 from protocol.round import OrderKind, RoundState, Verdict
 from protocol.update import packed_digest
 from services.coordinator import store
-from services.coordinator.aggregate import RunningMean
+from services.coordinator.replay import replay
+from services.coordinator.runs import load_run
 
 pytestmark = pytest.mark.scenario
 
@@ -83,13 +84,40 @@ def test_anybody_with_the_kept_updates_gets_the_same_model_bit_for_bit(
 ) -> None:
     model = initial_state(plans[0].network)
     for one in people.rounds(first_run):
-        mean = RunningMean(layout_of(plans[0].network))
         with people.centre.pool.connection() as connection:
-            for _, update in store.load_updates(connection, first_run, one.number):
-                mean.add(update)
-        model = mean.applied_to(model)
+            rows = connection.execute(
+                "SELECT packed FROM updates WHERE run_id = %s AND number = %s ORDER BY place",
+                (first_run, one.number),
+            ).fetchall()
+        arrays = [np.frombuffer(packed, "<f4").astype(np.float64) for (packed,) in rows]
+        model = (model + sum(arrays) / len(arrays)).astype("<f4")
         assert one.closing is not None
         assert packed_digest(model) == one.closing.aggregate_digest
+
+
+def flip_a_bit(people: Federation, run_id: str) -> None:
+    with people.centre.pool.connection() as connection:
+        connection.execute(
+            """
+            UPDATE updates SET packed = set_byte(packed, 5, 1 # get_byte(packed, 5))
+            WHERE run_id = %s AND number = 2 AND place = 0
+            """,
+            (run_id,),
+        )
+
+
+def test_a_replay_holds_round_by_round_and_names_the_round_that_does_not(
+    people: Federation, first_run: str
+) -> None:
+    run = load_run(people.centre, first_run)
+    assert [(one.number, one.fault) for one in replay(people.centre, run)] == [(1, ""), (2, "")]
+    flip_a_bit(people, first_run)
+    try:
+        first, second = replay(people.centre, run)
+    finally:
+        flip_a_bit(people, first_run)
+    assert first.fault == ""
+    assert "is damaged in the database" in second.fault
 
 
 def test_the_cost_of_the_run_stays_below_what_was_voted(

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from hospital_node import participation
 from hospital_node.site import Site
+from protocol.aggregation import Aggregation
 from protocol.budget import Charge, Purpose
-from protocol.plan import Aggregation, Optimiser, Plan
+from protocol.plan import Optimiser, Plan
 from protocol.round import OrderKind, Reason
 from protocol.update import Packed
 

@@ -6,11 +6,14 @@ import numpy as np
 import psycopg
 import pytest
 
+from protocol.aggregation import AggregationRule
 from protocol.errors import TransitionError
-from protocol.plan import AggregationRule, Cohort
+from protocol.plan import Cohort
 from protocol.round import Closing, Opening, RoundState
+from protocol.update import packed_digest
 from services import database
-from services.coordinator import store
+from services.coordinator import store, updates
+from services.coordinator.updates import StoredUpdates
 from services.database import Connection
 from services.errors import CentreError, NotFoundError
 from services.registry.plans import default_plan
@@ -83,14 +86,27 @@ def hold(connection: Connection, site: str, value: float) -> None:
     store.hold_update(connection, OPENING, site=site, packed=np.full(3, value, "<f4"), receipt=b"r")
 
 
-def test_updates_are_summed_in_the_order_in_which_they_are_taken(connection: Connection) -> None:
+def kept(connection: Connection, **values: float) -> StoredUpdates:
+    """The updates of these sites, in this order, as the record would have them."""
+    digests = [packed_digest(np.full(3, value, "<f4")) for value in values.values()]
+    return StoredUpdates(connection, "run", 1, sites=list(values), digests=digests, size=3)
+
+
+def test_updates_are_read_in_the_order_of_the_record_strip_by_strip(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updates, "_STRIP_BYTES", 16)
     for value, site in enumerate(("south", "north", "west")):
         hold(connection, site, value)
-    assert store.load_updates(connection, "run", 1) == ()
-    taken = [store.take_update(connection, OPENING, site=site)[0] for site in ("west", "south")]
-    assert taken == [2.0, 0.0]
-    kept = store.load_updates(connection, "run", 1)
-    assert [(site, packed[0]) for site, packed in kept] == [("west", 2.0), ("south", 0.0)]
+        store.take_update(connection, OPENING, site=site)
+    strips = list(kept(connection, west=2, south=0).strips())
+    assert [strip.tolist() for strip in strips] == [[[2, 2], [0, 0]], [[2], [0]]]
+
+
+def test_an_update_without_a_place_is_not_read(connection: Connection) -> None:
+    hold(connection, "north", 1)
+    with pytest.raises(CentreError, match="north in round 1 is not in the database whole"):
+        list(kept(connection, north=1).strips())
 
 
 def test_an_update_is_held_once_and_taken_once(connection: Connection) -> None:
@@ -102,22 +118,28 @@ def test_an_update_is_held_once_and_taken_once(connection: Connection) -> None:
         hold(connection, "north", 1)
 
 
-def test_what_was_summed_is_not_dropped(connection: Connection) -> None:
+def test_what_has_a_place_is_not_dropped(connection: Connection) -> None:
     hold(connection, "north", 1)
     hold(connection, "south", 2)
     store.take_update(connection, OPENING, site="north")
     for site in ("north", "south"):
         store.drop_update(connection, OPENING, site=site)
-    assert [site for site, _ in store.load_updates(connection, "run", 1)] == ["north"]
+    assert len(list(kept(connection, north=1).strips())) == 1
     with pytest.raises(NotFoundError):
         store.take_update(connection, OPENING, site="south")
 
 
-def test_a_damaged_update_is_not_summed(connection: Connection) -> None:
+@pytest.mark.parametrize(
+    ("found", "why"), [(bytes(12), "is damaged"), (bytes(8), "is not in the database whole")]
+)
+def test_a_damaged_update_is_in_no_aggregate(
+    connection: Connection, found: bytes, why: str
+) -> None:
     hold(connection, "north", 1)
-    connection.execute("UPDATE updates SET packed = %s", (bytes(12),))
-    with pytest.raises(CentreError, match="is damaged"):
-        store.take_update(connection, OPENING, site="north")
+    store.take_update(connection, OPENING, site="north")
+    connection.execute("UPDATE updates SET packed = %s", (found,))
+    with pytest.raises(CentreError, match=why):
+        list(kept(connection, north=1).strips())
 
 
 def test_a_damaged_model_is_not_loaded(connection: Connection) -> None:
