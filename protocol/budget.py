@@ -56,6 +56,7 @@ class Purpose(StrEnum):
     TRAINING = "training"
     COUNT = "count"
     EVALUATION = "evaluation"
+    MEMBERSHIP = "membership"
 
 
 class Charge(Record):

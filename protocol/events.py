@@ -14,6 +14,7 @@ from protocol.budget import BudgetRefusal, Charge, Exhaustion
 from protocol.consortium import Consortium, Member
 from protocol.event import Actor, Compliance, Event, Meaning, Outcome
 from protocol.manifest import Manifest, ManifestWithdrawal
+from protocol.membership import Membership
 from protocol.plan import Plan
 from protocol.policy import PolicyActivation, PolicyDecision, PolicyText, PolicyVote
 from protocol.record import Record
@@ -57,6 +58,7 @@ class Kind(StrEnum):
     MODEL_RELEASED = "model.released"
     MODEL_WITHDRAWN = "model.withdrawn"
     EVALUATION_RELEASED = "evaluation.released"
+    MEMBERSHIP_RELEASED = "membership.released"
     READ_SIGNED = "read.signed"
     OVERSIGHT_OVERRIDE = "oversight.override"
     DATA_MANIFEST = "data.manifest"
@@ -223,6 +225,11 @@ def model_withdrawn(withdrawal: ModelWithdrawal, actor: Actor | None = None) -> 
 def evaluation_released(evaluation: Evaluation) -> Event:
     """A hospital released noised, billed figures about a model."""
     return replace(_event(Kind.EVALUATION_RELEASED, evaluation), round=0)
+
+
+def membership_released(membership: Membership) -> Event:
+    """A hospital released noised, billed counts of how well a model knows its own patients."""
+    return replace(_event(Kind.MEMBERSHIP_RELEASED, membership), round=0)
 
 
 def read_signed(read: Read, actor: Actor) -> Event:

@@ -18,6 +18,9 @@ from audit.verifying.governance import Governance, body_digest
 TOLERANCE = 0.01
 """Honest accountants differ in the Rényi orders they try, which is worth less than one percent."""
 
+_PARTITIONS = {"training": "train", "evaluation": "held-out", "membership": "train"}
+"""Whose patients a release tells of, by what it is made for; nobody else's account pays for it."""
+
 Body = Mapping[str, Any]
 
 
@@ -56,6 +59,8 @@ class Spending:
                 yield from self._see_exhaustion(entry)
             case "evaluation.released":
                 yield from self._see_release(entry, "evaluation", body_digest(entry.body))
+            case "membership.released":
+                yield from self._see_release(entry, "membership", body_digest(entry.body))
             case _:
                 pass
 
@@ -134,8 +139,13 @@ class Spending:
             yield f"{entry.type} of {body['site']!r} names a charge that did not come before it"
             return
         same = ("plan_id", "run_id", "site", *(("round",) if "round" in body else ()))
-        if charge["purpose"] != purpose or any(charge[name] != body[name] for name in same):
+        if (charge["purpose"], charge["partition"]) != (purpose, _PARTITIONS[purpose]) or any(
+            charge[name] != body[name] for name in same
+        ):
             yield f"{entry.type} of {body['site']!r} names a charge made for something else"
+        noise = charge["mechanism"]["noise_multiplier"]
+        if body.get("noise_multiplier", noise) != noise:
+            yield f"{entry.type} of {body['site']!r} has other noise than its charge names"
         if self._paid.setdefault(key, release) != release:
             yield f"{entry.type} of {body['site']!r} names a charge that paid for another release"
 

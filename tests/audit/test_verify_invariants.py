@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from audit_story import (
     HOSPITALS,
+    NOISE,
     RUN,
     Story,
     approved,
@@ -21,6 +22,9 @@ from audit.trust import Trust
 from audit.verifying.findings import Fault
 from audit.verifying.governance import body_digest
 from protocol import events
+from protocol.budget import Partition
+from protocol.membership import Membership
+from protocol.record import decimal_text
 from protocol.round import Evaluation
 
 
@@ -186,9 +190,43 @@ def test_an_evaluation_needs_a_charge_of_its_own() -> None:
     paid = story.charge(
         "east", 0, change=lambda body: body.update(purpose="evaluation", partition="held-out")
     )
-    honest = evaluation.model_copy(update={"charge_digest": paid})
+    honest = evaluation.model_copy(
+        update={"charge_digest": paid, "noise_multiplier": decimal_text(NOISE)}
+    )
     story.write("east", events.evaluation_released(honest))
     assert findings_of(story).faults == ()
+    quiet = honest.model_copy(update={"noise_multiplier": "8"})
+    other = whole_story()
+    assert other.charge(
+        "east", 0, change=lambda body: body.update(purpose="evaluation", partition="held-out")
+    )
+    other.write("east", events.evaluation_released(quiet))
+    assert_only(other, Fault.PRIVACY, "has other noise than its charge names")
+
+
+def test_what_is_told_of_training_patients_is_paid_from_their_account() -> None:
+    for partition in Partition:
+        story = whole_story()
+        paid = story.charge(
+            "east",
+            0,
+            change=lambda body, whose=partition: body.update(purpose="membership", partition=whose),
+        )
+        told = Membership(
+            plan_id=story.plan.id,
+            run_id=RUN,
+            site="east",
+            model_digest=digest("model 2"),
+            negative=(1, 2),
+            positive=(3, 4),
+            noise_multiplier=decimal_text(NOISE),
+            charge_digest=paid,
+        )
+        story.write("east", events.membership_released(told))
+        if partition is Partition.TRAIN:
+            assert findings_of(story).faults == ()
+        else:
+            assert_only(story, Fault.PRIVACY, "names a charge made for something else")
 
 
 @pytest.mark.parametrize("kind", ["plan.voted", "round.opened", "update.sent", "round.closed"])

@@ -14,6 +14,7 @@ from audit.desk.shapes import Answer, Index, Shape
 _AFTER = {
     "model.candidate": ("candidate", "put forward"),
     "evaluation.released": ("evaluation", "evaluated"),
+    "membership.released": ("membership", "attacked"),
     "read.signed": ("read", "read and judged"),
     "model.released": ("release", "released"),
     "model.withdrawn": ("withdrawal", "withdrawn"),

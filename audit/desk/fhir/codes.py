@@ -113,6 +113,7 @@ _KINDS: dict[str, tuple[tuple[str, str, str], str]] = {
     "model.released": (_DISCLOSE, "E"),
     "model.withdrawn": (_DEPRECATE, "D"),
     "evaluation.released": (_DISCLOSE, "R"),
+    "membership.released": (_DISCLOSE, "R"),
     "read.signed": (_ATTEST, "E"),
     "oversight.override": (_AMEND, "U"),
     "data.manifest": (_ORIGINATE, "C"),
