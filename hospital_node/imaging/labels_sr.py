@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.sr._snomed_dict import mapping
 from pydicom.uid import UID
 
 from audit.settings import ConfigPath, Section
+from hospital_node.imaging.codes import CodeText, code_of, plain, text_of
 from hospital_node.imaging.labels import MAX_LABEL_CHARACTERS
 
 SR_CLASSES = "1.2.840.10008.5.1.4.1.1.88."
@@ -38,9 +38,6 @@ _MAX_ID_CHARACTERS = 64
 _FINDING = "DCM:121071"
 _FINDING_SITE = "SCT:363698007"
 
-_SRT: dict[str, str] = mapping["SRT"]
-"""From codes of the old SNOMED RT to those of SNOMED CT."""
-
 _SAID_NOT_TO_BE = frozenset(
     f"SCT:{value}"
     for value in (
@@ -51,9 +48,6 @@ _SAID_NOT_TO_BE = frozenset(
 )
 """Values that turn a finding round or leave it open. A group with one of them is matched only by
 what names that very value, so that `Finding = nodule` with `absent` beside it makes no nodule."""
-
-CodeText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,16}:[!-~]{1,64}$")]
-"""A code as `scheme:value`, for example `SCT:52101004`; SRT codes are read as SNOMED CT."""
 
 
 class Accepted(StrEnum):
@@ -92,7 +86,7 @@ class Rule(Section):
     def wanted(self) -> frozenset[tuple[str, str]]:
         """The pairs of name and value that a group must hold."""
         pairs = ((_FINDING, self.finding), (_FINDING_SITE, self.site), (self.name, self.value))
-        return frozenset((_plain(name), _plain(value)) for name, value in pairs if name and value)
+        return frozenset((plain(name), plain(value)) for name, value in pairs if name and value)
 
 
 class SrLabels(Section):
@@ -200,9 +194,9 @@ def read_report(content: bytes, table: SrLabels) -> Said | Refused:
 
 
 def _read(report: Dataset, table: SrLabels) -> Said:
-    if not _text(report, "SOPClassUID").startswith(SR_CLASSES):
+    if not text_of(report, "SOPClassUID").startswith(SR_CLASSES):
         raise _RefusedError(ReportFault.UNREADABLE)
-    patient, uid = _text(report, "PatientID"), _text(report, "SOPInstanceUID")
+    patient, uid = text_of(report, "PatientID"), text_of(report, "SOPInstanceUID")
     if not 1 <= len(patient) <= _MAX_ID_CHARACTERS or not UID(uid).is_valid:
         raise _RefusedError(ReportFault.NO_PATIENT)
     if not _is_accepted(report, table.accept):
@@ -221,10 +215,10 @@ def _read(report: Dataset, table: SrLabels) -> Said:
 def _is_accepted(report: Dataset, wanted: Accepted) -> bool:
     """Whether a report's state (PS3.3 C.17.2) is one whose word counts."""
     is_complete = (
-        _text(report, "CompletionFlag") == "COMPLETE"
-        and _text(report, "PreliminaryFlag") != "PRELIMINARY"
+        text_of(report, "CompletionFlag") == "COMPLETE"
+        and text_of(report, "PreliminaryFlag") != "PRELIMINARY"
     )
-    is_verified = is_complete and _text(report, "VerificationFlag") == "VERIFIED"
+    is_verified = is_complete and text_of(report, "VerificationFlag") == "VERIFIED"
     match wanted:
         case Accepted.VERIFIED:
             return is_verified
@@ -313,35 +307,16 @@ def _pair_of(item: Dataset) -> tuple[str, str] | None:
     """Name and value of a CODE item; none of another, or of one without codes."""
     if _kind(item) != "CODE":
         return None
-    name = _code(item, "ConceptNameCodeSequence")
-    value = _code(item, "ConceptCodeSequence")
+    name = code_of(item, "ConceptNameCodeSequence")
+    value = code_of(item, "ConceptCodeSequence")
     return (name, value) if name and value else None
-
-
-def _code(item: Dataset, keyword: str) -> str:
-    """A code as `scheme:value`, SRT as SNOMED CT; empty where there is none."""
-    codes = list(item.get(keyword) or ())
-    if len(codes) != 1:
-        return ""
-    code = codes[0]
-    value = _text(code, "CodeValue") or _text(code, "LongCodeValue") or _text(code, "URNCodeValue")
-    scheme = _text(code, "CodingSchemeDesignator") or "URN"
-    return _plain(f"{scheme}:{value}") if value else ""
-
-
-def _plain(code: str) -> str:
-    """A code in the one form that is compared (PS3.16 §8.1.1 on SRT)."""
-    scheme, _, value = code.partition(":")
-    if scheme in {"SRT", "SNM3", "99SDM"}:
-        return f"SCT:{_SRT.get(value, value)}"
-    return f"{scheme}:{value}"
 
 
 def _images_of(item: Dataset) -> Iterator[str]:
     if _kind(item) != "IMAGE":
         return
     for reference in item.get("ReferencedSOPSequence") or ():
-        uid = UID(_text(reference, "ReferencedSOPInstanceUID"))
+        uid = UID(text_of(reference, "ReferencedSOPInstanceUID"))
         if uid.is_valid:
             yield str(uid)
 
@@ -351,15 +326,10 @@ def _referenced(report: Dataset, keyword: str) -> Iterator[str]:
     for study in report.get(keyword) or ():
         for series in study.get("ReferencedSeriesSequence") or ():
             for reference in series.get("ReferencedSOPSequence") or ():
-                uid = UID(_text(reference, "ReferencedSOPInstanceUID"))
+                uid = UID(text_of(reference, "ReferencedSOPInstanceUID"))
                 if uid.is_valid:
                     yield str(uid)
 
 
 def _kind(item: Dataset) -> str:
-    return _text(item, "ValueType")
-
-
-def _text(item: Dataset, keyword: str) -> str:
-    value = item.get(keyword)
-    return "" if value is None else str(value).strip(" \0")
+    return text_of(item, "ValueType")

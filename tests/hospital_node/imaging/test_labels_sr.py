@@ -24,7 +24,7 @@ from sr import (
     report,
 )
 
-from hospital_node.imaging import labels_sr
+from hospital_node.imaging import codes, labels_sr
 from hospital_node.imaging.labels_sr import (
     REPORT_EXPLANATIONS,
     Accepted,
@@ -124,7 +124,7 @@ def test_codes_of_old_snomed_are_those_of_today(images):
 
 
 def mapped() -> str:
-    return labels_sr._plain("SRT:G-A203").removeprefix("SCT:")
+    return codes.plain("SRT:G-A203").removeprefix("SCT:")
 
 
 def test_several_columns_come_of_one_report(images):
@@ -260,7 +260,7 @@ def test_what_is_too_large_or_empty_is_not_even_parsed(reader):
 def test_a_child_that_dies_costs_one_report(reader):
     sound = bytes_of(report([tiny_with_time()], [group(finding=NODULE)]))
     assert isinstance(reader.read(sound), Said)
-    reader._child.kill()
+    reader._parser._child.kill()
     assert reader.read(sound).fault is ReportFault.READER_DIED
     assert isinstance(reader.read(sound), Said)
 
