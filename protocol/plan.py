@@ -19,7 +19,6 @@ from pydantic import (
 from protocol.aggregation import Aggregation
 from protocol.record import DecimalText, Digest, Name, Record, Text
 
-
 Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2,8}$")]
 """A DICOM Modality value (PS3.3 C.7.3.1.1.1)."""
 
@@ -104,7 +103,8 @@ class Cohort(Record):
     classes: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
     """Label values in the order of the network's outputs, or structures; of a binary question none.
 
-    A label of several findings is their names with `|` between them; an empty one is none of them.
+    A label of several findings is their names with `|` between them; one without a name says that
+    none of them is there.
     """
     body_part: Annotated[tuple[Code, ...], Field(max_length=16)] = ()
     """BodyPartExamined, any of these; where empty, any at all and none."""
@@ -229,8 +229,18 @@ class Preprocessing(Record):
         return said if self.volume else {k: v for k, v in said.items() if k != "volume"}
 
 
+LARGEST_WEIGHT = 1000
+"""Of a class: more than any imbalance that could still be learnt from."""
+
+SHARES_TOLERANCE = 0.01
+"""How far shares of classes may be from one together: they are rounded where they were printed."""
+
+
 class Optimiser(Record):
-    """The steps a site takes in each round."""
+    """The steps a site takes in each round.
+
+    A plan that says nothing of imbalance has the bytes it had before there was anything to say.
+    """
 
     name: Literal["sgd"] = "sgd"
     learning_rate: DecimalText
@@ -238,6 +248,28 @@ class Optimiser(Record):
     weight_decay: DecimalText = "0"
     local_steps: Annotated[int, Field(ge=1, le=100_000)]
     """Noisy steps per site and round; also the privacy cost of a round."""
+    class_weights: tuple[DecimalText, ...] = ()
+    """What an image's loss is multiplied by, for each class; of findings, where the finding is
+    there; empty for no weights. Public numbers: they may come from the literature or a release."""
+    prevalence: tuple[DecimalText, ...] = ()
+    """Public share of each class, or of patients with each finding; empty where none is stated.
+
+    Its log-odds are added to the logits while training (Menon et al. 2021, Eq. 10), so that what
+    the network learns is what sets classes apart, and not how frequent they are.
+    """
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_balance(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = serialise(self)
+        return {k: v for k, v in said.items() if v or k not in ("class_weights", "prevalence")}
+
+    @model_validator(mode="after")
+    def _is_balanced(self) -> Self:
+        if not all(0 < float(weight) <= LARGEST_WEIGHT for weight in self.class_weights):
+            raise ValueError(f"class_weights must be above 0 and at most {LARGEST_WEIGHT}")
+        if not all(0 < float(share) < 1 for share in self.prevalence):
+            raise ValueError("prevalence must be above 0 and below 1 for each class")
+        return self
 
     @model_validator(mode="after")
     def _descends(self) -> Self:
@@ -293,6 +325,27 @@ class Plan(Record):
     """Public seed of the initial head and of bootstrap intervals, never of noise or sampling."""
 
     @model_validator(mode="after")
+    def _answers_its_task(self) -> Self:
+        task, outputs = self.cohort.task, max(1, len(self.cohort.classes))
+        if self.network.classes != outputs:
+            raise ValueError(
+                f"a {task} plan with {len(self.cohort.classes)} classes named needs "
+                f"network.classes {outputs}, and this one says {self.network.classes}"
+            )
+        for name in ("class_weights", "prevalence"):
+            found = len(getattr(self.optimiser, name))
+            if found and (found != outputs or task is Task.SEGMENTATION):
+                wanted = 0 if task is Task.SEGMENTATION else outputs
+                raise ValueError(
+                    f"optimiser.{name} has {found} numbers; a {task} plan of {outputs} outputs "
+                    f"takes {wanted} or none"
+                )
+        shares = sum(float(share) for share in self.optimiser.prevalence)
+        if task is Task.MULTI_CLASS and shares and abs(shares - 1) > SHARES_TOLERANCE:
+            raise ValueError(f"optimiser.prevalence adds up to {shares:g}; expected 1")
+        return self
+
+    @model_validator(mode="after")
     def _is_coherent(self) -> Self:
         if list(self.sites) != sorted(set(self.sites)):
             raise ValueError("sites must be sorted by name, each once")
@@ -304,12 +357,6 @@ class Plan(Record):
             raise ValueError(f"delta {self.privacy.delta} is not between 0 and 1")
         if float(self.privacy.epsilon) <= 0 or float(self.privacy.max_grad_norm) <= 0:
             raise ValueError("epsilon and max_grad_norm must be positive")
-        outputs = max(1, len(self.cohort.classes))
-        if self.network.classes != outputs:
-            raise ValueError(
-                f"a {self.cohort.task} plan with {len(self.cohort.classes)} classes named needs "
-                f"network.classes {outputs}, and this one says {self.network.classes}"
-            )
         return self
 
     @property

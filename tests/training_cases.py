@@ -4,12 +4,49 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from protocol_strategies import a_plan
 
 from hospital_node.training.features import PatientFeatures
 from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.pictures import PatientPictures
+from hospital_node.training.question import Question
+from protocol.plan import Cohort, Plan, Task
 
 FEATURES = 1280
+
+SEVERAL = (Task.MULTI_CLASS, Task.MULTI_LABEL)
+"""The tasks with an output for each class."""
+
+
+def plan_of(task: Task, **optimiser: tuple[str, ...]) -> Plan:
+    """A plan of a frozen body for a task, of three classes where it names any."""
+    plan = a_plan()
+    how = plan.optimiser.model_copy(update=optimiser)
+    if task is Task.BINARY:
+        return a_plan(optimiser=how)
+    cohort = Cohort(
+        modality=("DX",),
+        label="kind",
+        minimum_patients=1,
+        task=task,
+        classes=("bacterial", "viral", "other"),
+    )
+    network = plan.network.model_copy(update={"classes": 3})
+    return a_plan(cohort=cohort, network=network, optimiser=how)
+
+
+def balanced(task: Task) -> Question:
+    """A question whose plan weighs its classes and states how frequent they are."""
+    weights, shares = ("0.5", "2", "7"), ("0.7", "0.2", "0.1")
+    count = 1 if task is Task.BINARY else 3
+    return Question.of(plan_of(task, class_weights=weights[-count:], prevalence=shares[-count:]))
+
+
+def answers_of(labels: NDArray[np.int64], task: Task) -> NDArray[np.int64]:
+    """Binary labels as labels of three classes or of three findings."""
+    if task is Task.MULTI_CLASS:
+        return 2 * labels
+    return np.stack([labels, 1 - labels, labels], axis=1) if task is Task.MULTI_LABEL else labels
 
 
 class SeededRandomness:

@@ -14,6 +14,7 @@ from hospital_node.training.clipper import BoundedSum
 from hospital_node.training.features import PatientFeatures
 from hospital_node.training.model import Head
 from hospital_node.training.products import InnerProducts
+from hospital_node.training.question import BINARY, Question
 from hospital_node.training.sampler import Draw
 
 Parameters = NDArray[np.floating[Any]]
@@ -46,12 +47,14 @@ class HeadEngine:
     gradient is ever written out: each image is weighed by its error and its patient's factor.
 
     Guarantee: as `clipper.clipped_sum`, one row for each patient. Nothing couples patients before
-    the clip: the loss is a mean over one patient's images, without class weights.
+    the clip: the loss is a mean over one patient's images, and what an image weighs in it stands in
+    the plan (`question`).
     """
 
     precision = np.dtype(np.float64)
 
-    def __init__(self, patients: PatientFeatures) -> None:
+    def __init__(self, patients: PatientFeatures, question: Question = BINARY) -> None:
+        self._question = question
         self._is_finite = np.asarray(np.isfinite(patients.images).all(axis=1))
         self._images = patients.images
         if not self._is_finite.all():
@@ -64,15 +67,16 @@ class HeadEngine:
         """See `Engine`; an image whose features are not finite contributes zero."""
         if not draw.patients.size:
             return BoundedSum(np.zeros(parameters.size), sensitivity=max_norm)
+        outputs = self._question.outputs
         features = self._images[draw.images]
-        head = Head.from_flat(parameters.astype(np.float64, copy=False))
-        labels = np.repeat(self._labels[draw.patients], draw.counts)
-        errors = (head.probabilities(features) - labels) * self._is_finite[draw.images]
-        errors /= np.repeat(draw.counts, draw.counts)
+        head = Head.from_flat(parameters.astype(np.float64, copy=False), outputs=outputs)
+        labels = np.repeat(self._labels[draw.patients], draw.counts, axis=0)
+        errors = self._question.errors(head.logits(features), labels)
+        errors *= (self._is_finite[draw.images] / np.repeat(draw.counts, draw.counts))[:, None]
         factors = clipper.clip_factors(self._products.norms(draw, errors), max_norm)
-        shares = np.repeat(factors, draw.counts)
+        shares = np.repeat(factors, draw.counts)[:, None]
         weights = np.where(shares > 0, shares * errors, 0.0)
         total = np.empty(parameters.size)
-        total[:-1] = weights.astype(features.dtype) @ features
-        total[-1] = weights.sum()
+        total[:-outputs] = (weights.T.astype(features.dtype) @ features).ravel()
+        total[-outputs:] = weights.sum(axis=0)
         return BoundedSum(total, sensitivity=max_norm)

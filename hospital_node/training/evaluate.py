@@ -16,6 +16,7 @@ from hospital_node.training.model import Head
 from hospital_node.training.networks import build_network
 from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.placed import PlacedNetwork
+from hospital_node.training.question import Question
 from hospital_node.training.trainable import Examples
 from protocol.plan import Plan
 from protocol.update import Packed
@@ -45,7 +46,8 @@ def patient_scores(plan: Plan, model: Packed, patients: Examples) -> NDArray[np.
     An image that is not finite counts as undecided, 0.5.
     """
     if isinstance(patients, PatientFeatures):
-        scores = Head.from_packed(plan.network, model).probabilities(patients.images)
+        logits = Head.from_packed(plan.network, model).logits(patients.images)
+        scores = Question.of(plan).probabilities(logits)[:, 0]
     else:
         scores = image_scores(build_network(plan.network), model, patients)
     totals = np.add.reduceat(np.nan_to_num(scores, nan=0.5), patients.first_image[:-1])

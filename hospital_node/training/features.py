@@ -20,6 +20,7 @@ from hospital_node.imaging.tensors import TensorCache
 from hospital_node.imaging.volume import Grid, fit, fit_volume, normalise
 from hospital_node.imaging.volumes import ImageRef, VolumeRef, read_volume
 from hospital_node.training.model import Backbone, device_named, normalise_features
+from hospital_node.training.question import stack_labels
 from protocol.catalogue import card_of
 from protocol.plan import Plan, Preprocessing
 
@@ -44,7 +45,7 @@ class PatientFeatures:
     """The normalised features of a group of patients."""
 
     labels: NDArray[np.int64]
-    """Shape (P,): 0 or 1."""
+    """Shape (P,): 0 or 1, or a class's number; of several findings 0 or 1 for each, (P, C)."""
     first_image: NDArray[np.int64]
     """Shape (P + 1,): where each patient's images begin; the last element is N."""
     images: NDArray[np.float32]
@@ -107,7 +108,7 @@ class FeatureCache:
             for shard in self._compute(missing, plan, folder):
                 kept.update(shard)
                 progress(len(kept), len(refs))
-        return _grouped(patients, kept, width=card_of(plan.network).features)
+        return _grouped(patients, kept, plan)
 
     def forget(self, content_digests: Iterable[str]) -> int:
         """Remove the features of all that was made of these files; of how many images they were.
@@ -234,12 +235,13 @@ def _write_shard(folder: Path, shard: _Shard) -> None:
 
 
 def _grouped(
-    patients: Sequence[Patient], rows: dict[str, NDArray[np.float32]], *, width: int
+    patients: Sequence[Patient], rows: dict[str, NDArray[np.float32]], plan: Plan
 ) -> PatientFeatures:
+    width = card_of(plan.network).features
     counts = [len(patient.images) for patient in patients]
     raw = [rows[ref.content_digest] for patient in patients for ref in patient.images]
     return PatientFeatures(
-        labels=np.array([patient.label for patient in patients], dtype=np.int64),
+        labels=stack_labels([patient.label for patient in patients], plan.cohort),
         first_image=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         images=normalise_features(np.array(raw, dtype=np.float32).reshape(len(raw), width)),
     )

@@ -103,11 +103,12 @@ def _check_digest(path: Path, expected: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The trained part: one logit, linear in the features of the frozen backbone."""
+    """The trained part: logits that are linear in the features of the frozen backbone."""
 
     weight: NDArray[np.float64]
-    """Shape (F,)."""
-    bias: float
+    """Shape (C, F)."""
+    bias: NDArray[np.float64]
+    """Shape (C,)."""
 
     @classmethod
     def from_packed(cls, network: Network, packed: Packed) -> Self:
@@ -116,31 +117,36 @@ class Head:
         Raises:
             LayoutError: the array is of another length or type, or not finite.
         """
-        state = unpack(_head_layout(network), packed)
-        return cls(state["head.weight"][0].astype(np.float64), float(state["head.bias"][0]))
+        state = unpack(layout_of(network), packed)
+        return cls(state["head.weight"].astype(np.float64), state["head.bias"].astype(np.float64))
 
     @classmethod
-    def from_flat(cls, parameters: NDArray[np.float64]) -> Self:
-        """The head of a flat parameter vector, weight before bias. Shape (F + 1,)."""
-        return cls(parameters[:-1], float(parameters[-1]))
+    def from_flat(cls, parameters: NDArray[np.float64], *, outputs: int) -> Self:
+        """The head of a flat parameter vector, weight before bias. Shape (C·F + C,)."""
+        return cls(parameters[:-outputs].reshape(outputs, -1), parameters[-outputs:])
 
     def flat(self) -> NDArray[np.float64]:
-        """All parameters, weight before bias. Shape (F + 1,)."""
+        """All parameters, weight before bias. Shape (C·F + C,)."""
         return np.append(self.weight, self.bias)
 
     def packed(self, network: Network) -> Packed:
-        """The head as it travels."""
-        return pack(_head_layout(network), _tensors(self))
+        """The head as it travels.
 
-    def probabilities(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """The probability of the positive class for features of shape (..., F). Shape (...)."""
-        logits = (features @ self.weight.astype(features.dtype)).astype(np.float64) + self.bias
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), dtype=np.float64)
+        Raises:
+            LayoutError: it has not as many outputs as the network.
+        """
+        return pack(layout_of(network), _tensors(self))
+
+    def logits(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """The logits for features of shape (..., F). Shape (..., C)."""
+        slopes = features @ self.weight.T.astype(features.dtype)
+        return np.asarray(slopes.astype(np.float64) + self.bias)
 
 
 def layout(plan: Plan) -> Layout:
     """The layout of what this node trains, from the arrays it holds and not from the catalogue."""
-    head = Head(np.zeros(card_of(plan.network).features), 0.0)
+    outputs = plan.network.classes
+    head = Head(np.zeros((outputs, card_of(plan.network).features)), np.zeros(outputs))
     tensors = _tensors(head).items()
     return Layout(tensors=tuple(Tensor(name=name, shape=array.shape) for name, array in tensors))
 
@@ -161,12 +167,6 @@ SMALLEST_LENGTH = 1e-6
 
 def _tensors(head: Head) -> dict[str, NDArray[np.float32]]:
     return {
-        "head.weight": head.weight.astype(np.float32)[None, :],
-        "head.bias": np.array([head.bias], dtype=np.float32),
+        "head.weight": head.weight.astype(np.float32),
+        "head.bias": head.bias.astype(np.float32),
     }
-
-
-def _head_layout(network: Network) -> Layout:
-    if network.classes != 1:
-        raise ValueError(f"{network.classes} classes; this node trains one logit")
-    return layout_of(network)

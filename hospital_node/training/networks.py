@@ -14,8 +14,9 @@ from monai.networks.nets import BasicUNet, DenseNet121, SEResNet50, resnet18
 from torch import nn
 
 from hospital_node.errors import WeightsError
-from hospital_node.training.gate import SAMPLES, Trial, check_hooks, pass_gate
+from hospital_node.training.gate import SAMPLES, Trial, check_hooks, check_loss, pass_gate
 from hospital_node.training.overlap import outline_losses
+from hospital_node.training.question import Question, labels_of_no_one, several_findings
 from protocol.catalogue import CATALOGUE, Card, card_of, layout_of
 from protocol.networks import UNET_WIDTHS
 from protocol.plan import Network
@@ -73,11 +74,20 @@ def check_hooked(network: Network) -> None:
     check_hooks(build_network(network), image_shape(network), _trial_of(network))
 
 
+def check_question(question: Question) -> None:
+    """Pass when each image's loss is its own, by the weights and shares of the plan.
+
+    Raises:
+        NetworkError: images meet in it.
+    """
+    check_loss(_trial_with(question), (question.outputs,))
+
+
 @lru_cache(maxsize=2)
 def _gated(network: Network, build: Callable[[], nn.Module]) -> nn.Module:
     """The network once it passed the gate, which for a deep one takes seconds."""
     card = card_of(network)
-    headed = Headed(build(), _head(card, network.classes if card.places else 1))
+    headed = Headed(build(), _head(card, network.classes))
     other = f"{network.name} built here has another form than the catalogue says"
     try:
         built = pass_gate(headed, image_shape(network), _trial_of(network))
@@ -104,10 +114,14 @@ def masks_of(network: Network, *, images: int) -> torch.Tensor:
 
 
 def _trial_of(network: Network) -> Trial:
-    """The question that a network is tried with."""
+    """The question that a network is tried with; that of the plan is tried by `check_question`."""
     if card_of(network).places:
         return Trial(outline_losses, masks_of(network, images=SAMPLES))
-    return Trial()
+    return _trial_with(several_findings(network.classes))
+
+
+def _trial_with(question: Question) -> Trial:
+    return Trial(question.losses, labels_of_no_one(question, images=SAMPLES))
 
 
 def _head(card: Card, classes: int) -> nn.Module:

@@ -27,7 +27,7 @@ class PatientPictures:
     """The pictures of a group of patients."""
 
     labels: NDArray[np.int64]
-    """Shape (P,): 0 or 1."""
+    """Shape (P,): 0 or 1, or a class's number; of several findings 0 or 1 for each, (P, C)."""
     first_image: NDArray[np.int64]
     """Shape (P + 1,): where each patient's images begin; the last element is N."""
     read: Callable[[int], Picture]

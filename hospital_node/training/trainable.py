@@ -17,9 +17,12 @@ from hospital_node.training.engine import Engine, HeadEngine
 from hospital_node.training.features import FeatureCache, PatientFeatures, read_grid
 from hospital_node.training.hooks import OpacusEngine
 from hospital_node.training.loop import LoopEngine
+from hospital_node.training.losses import Loss
 from hospital_node.training.model import check_installed, device_named
-from hospital_node.training.networks import build_network, check_hooked
+from hospital_node.training.networks import build_network, check_hooked, check_question
+from hospital_node.training.overlap import outline_losses
 from hospital_node.training.pictures import PatientPictures, Picture
+from hospital_node.training.question import Question, stack_labels
 from protocol.catalogue import card_of
 from protocol.plan import Plan, Task
 
@@ -58,15 +61,17 @@ class Workshop:
             ProtocolError: the catalogue has no such network.
         """
         card = card_of(plan.network)
+        if plan.cohort.task is not Task.SEGMENTATION:
+            check_question(Question.of(plan))
+        if (card.places > 0) != (plan.cohort.task is Task.SEGMENTATION):
+            given = "outlines structures" if card.places else "gives one answer for an image"
+            raise WeightsError(f"{card.name} {given}, and the plan's task is {plan.cohort.task}")
         if not card.body:
             check_installed(plan)
             return
         if card.is_volumetric != (plan.preprocessing.volume is not None):
             wanted = "volumes" if card.is_volumetric else "single pictures"
             raise WeightsError(f"{card.name} takes {wanted}, and the plan prepares others")
-        if (card.places > 0) != (plan.cohort.task is Task.SEGMENTATION):
-            given = "outlines structures" if card.places else "gives one answer for an image"
-            raise WeightsError(f"{card.name} {given}, and the plan's task is {plan.cohort.task}")
         build_network(plan.network)
         if self._way is Way.OPACUS:
             check_hooked(plan.network)
@@ -88,9 +93,10 @@ class Workshop:
             return np.asarray((grid[None] - GREY_MEAN) / GREY_STD, dtype=np.float32)
 
         return PatientPictures(
-            labels=np.array([patient.label for patient in patients], dtype=np.int64),
+            labels=stack_labels([patient.label for patient in patients], plan.cohort),
             first_image=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             read=read,
+            loss=_loss_of(plan),
         )
 
     def engine(self, plan: Plan, examples: Examples) -> Engine:
@@ -100,6 +106,13 @@ class Workshop:
             WeightsError, NetworkError: see `check`.
         """
         if isinstance(examples, PatientFeatures):
-            return HeadEngine(examples)
+            return HeadEngine(examples, Question.of(plan))
         make = LoopEngine if self._way is Way.LOOP else OpacusEngine
         return make(build_network(plan.network), examples, device_named(self._device))
+
+
+def _loss_of(plan: Plan) -> Loss:
+    """What training makes smaller."""
+    if plan.cohort.task is Task.SEGMENTATION:
+        return outline_losses
+    return Question.of(plan).losses

@@ -10,6 +10,7 @@ from hospital_node.training.accountant import calibrate
 from hospital_node.training.engine import HeadEngine
 from hospital_node.training.features import PatientFeatures
 from hospital_node.training.model import Head
+from hospital_node.training.question import BINARY
 from hospital_node.training.randomness import SecureRandomness
 from hospital_node.training.sampler import draw_patients
 from hospital_node.training.train import noised_mean
@@ -56,5 +57,6 @@ def mean_gradient(
     """The gradient of the mean loss over images, as one would take it without patients."""
     labels = np.repeat(patients.labels, np.diff(patients.first_image))[rows]
     features = patients.images[rows]
-    errors = (Head.from_flat(parameters).probabilities(features) - labels) / len(rows)
+    logits = Head.from_flat(parameters, outputs=1).logits(features)
+    errors = BINARY.errors(logits, labels)[:, 0] / len(rows)
     return np.append(features.T @ errors.astype(np.float32), errors.sum())

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from protocol_strategies import SITES, a_plan, ballots, cohorts
 
+from protocol.aggregation import Aggregation
 from protocol.ballot import Activated, Ballot, Choice, NotActivated, Rule, decide_activation
 from protocol.errors import RecordError
-from protocol.plan import Aggregation, Cohort, Plan, Preprocessing, Task, VolumeGrid
+from protocol.plan import Cohort, Plan, Preprocessing, Task, VolumeGrid
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,62 @@ def test_a_binary_question_has_one_output() -> None:
     body = a_plan().to_json()
     with pytest.raises(RecordError, match=r"needs network.classes 1, and this one says 2"):
         Plan.from_json(body | {"network": body["network"] | {"classes": 2}})
+
+
+def _of_kinds(task: Task, **optimiser: object) -> dict[str, object]:
+    """A plan of three classes as JSON."""
+    body = a_plan().to_json()
+    cohort = {key: value for key, value in body["cohort"].items() if key != "positive"}
+    return body | {
+        "cohort": cohort | {"task": str(task), "classes": list(KINDS)},
+        "network": body["network"] | {"classes": 3},
+        "optimiser": body["optimiser"] | optimiser,
+    }
+
+
+def test_weights_and_prevalence_are_in_the_bytes_only_where_they_are_stated() -> None:
+    assert a_plan().optimiser.to_json().keys().isdisjoint({"class_weights", "prevalence"})
+    stated = Plan.from_json(
+        _of_kinds(
+            Task.MULTI_CLASS,
+            class_weights=["1", "2.5", "0.5"],
+            prevalence=["0.45", "0.35", "0.2"],
+        )
+    )
+    assert Plan.from_bytes(stated.to_bytes()) == stated
+    assert stated.id != Plan.from_json(_of_kinds(Task.MULTI_CLASS)).id
+    with pytest.raises(RecordError, match="not canonical"):
+        Plan.from_json(_of_kinds(Task.MULTI_CLASS, class_weights=[]))
+
+
+@pytest.mark.parametrize(
+    ("task", "stated", "complaint"),
+    [
+        (Task.MULTI_CLASS, {"class_weights": ["1", "0", "1"]}, "above 0"),
+        (Task.MULTI_CLASS, {"class_weights": ["1", "1", "1001"]}, "at most 1000"),
+        (Task.MULTI_CLASS, {"class_weights": ["1", "2"]}, "class_weights has 2 numbers"),
+        (Task.MULTI_CLASS, {"prevalence": ["0.5", "0.3", "0.3"]}, "adds up to 1.1"),
+        (Task.MULTI_LABEL, {"prevalence": ["0.5", "0.3"]}, "prevalence has 2 numbers"),
+        (Task.MULTI_LABEL, {"prevalence": ["0.5", "0.3", "1"]}, "below 1"),
+        (Task.SEGMENTATION, {"class_weights": ["1", "2", "3"]}, "takes 0 or none"),
+    ],
+)
+def test_a_balance_that_does_not_fit_the_task_is_refused(
+    task: Task, stated: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(RecordError, match=complaint):
+        Plan.from_json(_of_kinds(task, **stated))
+
+
+def test_shares_of_findings_need_not_add_up() -> None:
+    plan = Plan.from_json(_of_kinds(Task.MULTI_LABEL, prevalence=["0.5", "0.5", "0.3"]))
+    assert plan.optimiser.prevalence == ("0.5", "0.5", "0.3")
+
+
+def test_a_binary_plan_may_weigh_its_finding() -> None:
+    body = a_plan().to_json()
+    weighed = Plan.from_json(body | {"optimiser": body["optimiser"] | {"class_weights": ["3"]}})
+    assert weighed.optimiser.class_weights == ("3",)
 
 
 def test_preprocessing_of_pictures_has_the_bytes_it_had_before_there_were_volumes():

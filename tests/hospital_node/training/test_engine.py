@@ -1,12 +1,22 @@
 """The engines against the obvious way, and against one another: one patient at a time, no noise."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from training_cases import SeededRandomness, a_mechanism, make_patients, make_pictures, pictures_of
+from training_cases import (
+    SEVERAL,
+    SeededRandomness,
+    a_mechanism,
+    answers_of,
+    balanced,
+    make_patients,
+    make_pictures,
+    pictures_of,
+)
 
 from hospital_node.training import hooks
 from hospital_node.training.engine import HeadEngine
@@ -15,6 +25,7 @@ from hospital_node.training.hooks import OpacusEngine
 from hospital_node.training.loop import LoopEngine
 from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.sampler import Draw, draw_patients
+from protocol.plan import Task
 
 CPU = torch.device("cpu")
 NOBODY = Draw(*(np.array([], dtype=np.int64) for _ in range(3)))
@@ -73,6 +84,63 @@ def test_three_engines_compute_one_sum_for_a_linear_head(max_norm: float) -> Non
         summed = engine.clipped_sum(parameters, draw, max_norm)
         assert np.abs(summed.value - closed.value).max() < 1e-6
         assert summed.sensitivity == closed.sensitivity
+
+
+@pytest.mark.parametrize("task", SEVERAL)
+@pytest.mark.parametrize("max_norm", [0.05, 0.4, 100.0])
+def test_three_engines_compute_one_sum_for_a_head_of_several_outputs(
+    task: Task, max_norm: float
+) -> None:
+    binary = make_patients((1, 7, 2, 1, 4, 3) * 4, features=20)
+    patients = dataclasses.replace(binary, labels=answers_of(binary.labels, task))
+    patients.images[3, 5] = np.nan
+    asked = balanced(task)
+    pictures = dataclasses.replace(
+        pictures_of(patients.images, patients.labels, patients.first_image), loss=asked.losses
+    )
+    parameters = np.random.default_rng(1).standard_normal(63)
+    draw = draw_patients(patients.first_image, a_mechanism(sample_rate=0.9), SeededRandomness(1))
+    closed = HeadEngine(patients, asked).clipped_sum(parameters, draw, max_norm)
+    for make in (LoopEngine, OpacusEngine):
+        engine = make(nn.Linear(20, 3).double(), pictures, CPU)
+        summed = engine.clipped_sum(parameters, draw, max_norm)
+        scale = max(1.0, float(np.linalg.norm(summed.value)))
+        assert np.abs(summed.value - closed.value).max() < 1e-6 * scale
+        assert summed.sensitivity == closed.sensitivity
+
+
+@pytest.mark.parametrize("task", SEVERAL)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_closed_form_of_several_outputs_equals_one_patient_at_a_time(
+    task: Task, seed: int
+) -> None:
+    """The oracle: the textbook's loss by torch, with the weights and shifts written out."""
+    binary = make_patients((1, 7, 2, 1, 4, 3), features=20, seed=seed)
+    patients = dataclasses.replace(binary, labels=answers_of(binary.labels, task))
+    parameters = np.random.default_rng(seed).standard_normal(63) * 3
+    draw = draw_patients(patients.first_image, a_mechanism(sample_rate=0.9), SeededRandomness(seed))
+    expected, begin = np.zeros(63), 0
+    for patient, count in zip(draw.patients, draw.counts, strict=True):
+        images = torch.tensor(patients.images[draw.images[begin : begin + count]]).double()
+        begin += count
+        weight = torch.tensor(parameters, requires_grad=True)
+        logits = images @ weight[:60].reshape(3, 20).T + weight[60:]
+        _textbook_loss(task, logits, patients.labels[patient]).backward()
+        assert weight.grad is not None
+        expected += weight.grad.numpy() * min(1.0, 0.1 / float(weight.grad.norm()))
+    summed = HeadEngine(patients, balanced(task)).clipped_sum(parameters, draw, 0.1)
+    assert np.abs(summed.value - expected).max() < 1e-6
+
+
+def _textbook_loss(task: Task, logits: torch.Tensor, answer: np.ndarray) -> torch.Tensor:
+    """One patient's mean loss under the weights 0.5, 2, 7 and the shares 0.7, 0.2, 0.1."""
+    weights, shares = torch.tensor([0.5, 2.0, 7.0]), torch.tensor([0.7, 0.2, 0.1]).double()
+    if task is Task.MULTI_CLASS:
+        likely = torch.log_softmax(logits + shares.log(), dim=1)[:, int(answer)]
+        return -(weights[int(answer)] * likely).mean()
+    inside = torch.sigmoid(logits + (shares / (1 - shares)).log())
+    truth = torch.from_numpy(answer)
+    return -(weights * truth * inside.log() + (1 - truth) * (1 - inside).log()).mean()
 
 
 @pytest.mark.parametrize("max_norm", [0.05, 1.0, 100.0])

@@ -17,6 +17,7 @@ from hospital_node.training.model import Backbone, normalise_features
 from hospital_node.training.randomness import SecureRandomness
 from hospital_node.training.release import SCORE_BINS, noised_score_counts
 from protocol.catalogue import initial_state, layout_of
+from protocol.errors import LayoutError
 from protocol.plan import Network, Plan, Preprocessing
 
 PLAN = a_plan(preprocessing=Preprocessing(size_px=32))
@@ -212,10 +213,24 @@ def test_what_the_node_trains_has_the_layout_that_the_centre_computed() -> None:
     assert model.layout(PLAN) == layout_of(PLAN.network)
 
 
-def test_a_network_with_several_classes_is_not_trained_as_if_it_had_one() -> None:
+def test_a_head_of_one_output_is_not_packed_for_a_network_of_several() -> None:
     network = Network(name=PLAN.network.name, weights_digest=PLAN.network.weights_digest, classes=3)
-    with pytest.raises(ValueError, match="3 classes"):
-        model.Head(np.zeros(1280), 0.0).packed(network)
+    with pytest.raises(LayoutError, match="head"):
+        model.Head(np.zeros((1, 1280)), np.zeros(1)).packed(network)
+
+
+def test_a_head_of_several_outputs_comes_back_as_it_travelled() -> None:
+    network = Network(name=PLAN.network.name, weights_digest=PLAN.network.weights_digest, classes=3)
+    coins = np.random.default_rng(0)
+    weight, bias = coins.standard_normal((3, 1280)), coins.standard_normal(3)
+    sent = model.Head(weight, bias)
+    back = model.Head.from_packed(network, sent.packed(network))
+    flat = model.Head.from_flat(sent.flat(), outputs=3)
+    for found in (back, flat):
+        assert np.allclose(found.weight, weight, atol=1e-6)
+        assert np.allclose(found.bias, bias, atol=1e-6)
+    images = coins.standard_normal((5, 1280))
+    assert np.allclose(back.logits(images), images @ weight.T + bias, atol=1e-4)
 
 
 def test_a_volume_counts_as_the_mean_of_its_slices_and_as_one_image(tmp_path: Path) -> None:

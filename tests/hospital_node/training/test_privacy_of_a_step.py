@@ -1,14 +1,14 @@
 """The proof that a step keeps its promise on every engine, and would be noticed if it did not."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from training_cases import SeededRandomness, a_mechanism, make_patients
+from training_cases import SeededRandomness, a_mechanism, answers_of, balanced, make_patients
 
 from hospital_node.training import clipper, noise, randomness, train
 from hospital_node.training.clipper import BoundedSum
@@ -18,7 +18,9 @@ from hospital_node.training.hooks import OpacusEngine
 from hospital_node.training.loop import LoopEngine
 from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.pictures import PatientPictures
+from hospital_node.training.question import BINARY
 from hospital_node.training.sampler import Draw
+from protocol.plan import Task
 
 EVERYBODY = a_mechanism(sample_rate=1.0, expected_patients=16)
 REPEATS = 8
@@ -51,34 +53,51 @@ class Way:
         return mean * mechanism.expected_patients
 
 
-def a_network() -> nn.Module:
+def a_network(outputs: int) -> nn.Module:
     """Convolutions and a norm, from pictures of 9 by 9."""
     torch.manual_seed(0)
-    layers = (nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Flatten(), nn.Linear(392, 1))
-    return nn.Sequential(*layers).double()
+    end = (nn.ReLU(), nn.Flatten(), nn.Linear(392, outputs))
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), *end).double()
 
 
-NETWORK = a_network()
+def for_network(kind: type, task: Task = Task.BINARY) -> Way:
+    asked = BINARY if task is Task.BINARY else balanced(task)
+    known = a_network(asked.outputs)
 
-
-def for_network(kind: type) -> Way:
     def make(patients: PatientFeatures) -> tuple[Engine, np.ndarray]:
         images = patients.images.reshape(-1, 1, EDGE, EDGE)
         pictures = PatientPictures(
-            patients.labels, patients.first_image, read=lambda row: images[row]
+            answers_of(patients.labels, task),
+            patients.first_image,
+            read=lambda row: images[row],
+            loss=asked.losses,
         )
-        network = a_network()
-        network.load_state_dict(NETWORK.state_dict())
-        begin = nn.utils.parameters_to_vector(NETWORK.parameters()).detach().numpy().copy()
+        network = a_network(asked.outputs)
+        network.load_state_dict(known.state_dict())
+        begin = nn.utils.parameters_to_vector(known.parameters()).detach().numpy().copy()
         return kind(network, pictures, torch.device("cpu")), begin
 
     return Way(kind, make)
 
 
+def for_head(task: Task = Task.BINARY) -> Way:
+    asked = BINARY if task is Task.BINARY else balanced(task)
+
+    def make(patients: PatientFeatures) -> tuple[Engine, np.ndarray]:
+        answered = replace(patients, labels=answers_of(patients.labels, task))
+        return HeadEngine(answered, asked), np.zeros(asked.outputs * (EDGE**2 + 1))
+
+    return Way(HeadEngine, make)
+
+
 WAYS = [
-    pytest.param(Way(HeadEngine, lambda p: (HeadEngine(p), np.zeros(EDGE**2 + 1))), id="head"),
+    pytest.param(for_head(), id="head"),
+    pytest.param(for_head(Task.MULTI_CLASS), id="head of classes"),
+    pytest.param(for_head(Task.MULTI_LABEL), id="head of findings"),
     pytest.param(for_network(LoopEngine), id="loop"),
+    pytest.param(for_network(LoopEngine, Task.MULTI_CLASS), id="loop of classes"),
     pytest.param(for_network(OpacusEngine), id="opacus"),
+    pytest.param(for_network(OpacusEngine, Task.MULTI_LABEL), id="opacus of findings"),
 ]
 every_way = pytest.mark.parametrize("way", WAYS)
 

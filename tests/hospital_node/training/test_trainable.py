@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from protocol_strategies import a_plan
 from torch import nn
+from training_cases import SEVERAL, plan_of
 
 from hospital_node.errors import WeightsError
 from hospital_node.imaging.tensors import TensorCache
@@ -16,8 +18,8 @@ from hospital_node.training.loop import LoopEngine
 from hospital_node.training.networks import BUILDERS
 from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.trainable import Way, Workshop
-from protocol.catalogue import CATALOGUE
-from protocol.plan import Cohort, Network, Plan, Preprocessing, Task, VolumeGrid
+from protocol.catalogue import CATALOGUE, layout_of
+from protocol.plan import Network, Plan, Preprocessing, Task, VolumeGrid
 
 
 def workshop(folder: Path, way: Way = Way.LOOP) -> Workshop:
@@ -64,18 +66,27 @@ def test_a_network_that_takes_other_images_than_are_prepared_is_refused(
         workshop(tmp_path).check(plan_for(name, preprocessing=prepared))
 
 
-def test_a_network_of_more_than_one_logit_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", Way)
+@pytest.mark.parametrize("task", SEVERAL)
+def test_a_network_is_trained_for_several_classes_by_the_plans_weights(
+    tmp_path: Path, task: Task, way: Way
+) -> None:
     card = CATALOGUE["groupnorm-cnn"]
     network = Network(name=card.name, weights_digest=card.weights_digest, classes=3)
-    cohort = Cohort(
-        modality=("DX",),
-        label="kind",
-        minimum_patients=1,
-        task=Task.MULTI_CLASS,
-        classes=("a", "b", "c"),
-    )
-    with pytest.raises(WeightsError, match="another form"):
-        workshop(tmp_path).check(a_plan(network=network, cohort=cohort))
+    told = plan_of(task, class_weights=("1", "2", "5"))
+    plan = a_plan(network=network, cohort=told.cohort, optimiser=told.optimiser)
+    here = workshop(tmp_path, way)
+    here.check(plan)
+    examples = here.examples((), plan)
+    assert isinstance(examples, PatientPictures)
+    assert examples.labels.shape == ((0,) if task is Task.MULTI_CLASS else (0, 3))
+    logits, labels = torch.zeros((2, 3)), torch.tensor([0, 2])
+    if task is Task.MULTI_LABEL:
+        labels = torch.tensor([[1, 0, 0], [0, 0, 1]])
+    one, five = examples.loss(logits, labels)
+    assert five / one == pytest.approx(5 if task is Task.MULTI_CLASS else 7 / 3)
+    engine = here.engine(plan, examples)
+    assert engine._network.size == layout_of(network).size
 
 
 def test_a_network_that_fails_the_gate_is_refused_before_it_is_trained(
