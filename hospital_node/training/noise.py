@@ -28,6 +28,9 @@ def add_noise(
     noised = np.empty_like(bounded.value)
     for begin in range(0, noised.size, BLOCK):
         part = bounded.value[begin : begin + BLOCK]
+        drawn = coins.standard_normal(randomness, part.size)
+        drawn *= scale
+        drawn += part
         # Added in float64; what the array's own type rounds off afterwards is post-processing.
-        noised[begin : begin + BLOCK] = part + scale * coins.standard_normal(randomness, part.size)
+        noised[begin : begin + BLOCK] = drawn
     return noised
