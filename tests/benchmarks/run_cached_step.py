@@ -16,6 +16,7 @@ from hospital_node.training.engine import HeadEngine
 from hospital_node.training.features import PatientFeatures
 from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.model import Head
+from hospital_node.training.question import BINARY
 from hospital_node.training.randomness import SecureRandomness
 from hospital_node.training.sampler import draw_patients
 from hospital_node.training.train import noised_mean
@@ -34,8 +35,8 @@ def without_privacy(
     def step(parameters: np.ndarray) -> np.ndarray:
         rows = draw_patients(patients.first_image, mechanism, randomness).images
         features = patients.images[rows]
-        head = Head.from_flat(parameters)
-        errors = (head.probabilities(features) - labels[rows]) / len(rows)
+        head = Head.from_flat(parameters, outputs=1)
+        errors = BINARY.errors(head.logits(features), labels[rows])[:, 0] / len(rows)
         return np.append(errors.astype(np.float32) @ features, errors.sum())
 
     return step
