@@ -249,8 +249,9 @@ class Optimiser(Record):
     local_steps: Annotated[int, Field(ge=1, le=100_000)]
     """Noisy steps per site and round; also the privacy cost of a round."""
     class_weights: tuple[DecimalText, ...] = ()
-    """What an image's loss is multiplied by, for each class; of findings, where the finding is
-    there; empty for no weights. Public numbers: they may come from the literature or a release."""
+    """What an image of each class weighs against the others; of a finding, what one with it weighs
+    against one without. Empty for no weights. Public numbers, of which the ratios count: the clip
+    would undo what is weighed up, so the heaviest weighs one, and the others less."""
     prevalence: tuple[DecimalText, ...] = ()
     """Public share of each class, or of patients with each finding; empty where none is stated.
 

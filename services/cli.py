@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from audit.settings import read_settings
-from protocol.plan import Cohort
+from protocol.plan import Cohort, Task
 from protocol.words import Ground
 from services.errors import CentreError, ConfigurationError, NotActiveError
 from services.opening import now_us, read_consortium
@@ -42,7 +42,14 @@ _err = Console(stderr=True)
 def draft(
     plan: Annotated[Path, typer.Argument(help="Where to write the plan (.json).")],
     label: Annotated[str, typer.Option(help="The label column the images must carry.")] = "label",
-    positive: Annotated[str, typer.Option(help="The label value that counts as positive.")] = "1",
+    positive: Annotated[
+        str, typer.Option(help="The label value that counts as positive, of a binary question.")
+    ] = "1",
+    task: Annotated[Task, typer.Option(help="What is asked of an image.")] = Task.BINARY,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="A class, finding or structure, unless binary; repeat."),
+    ] = None,
     modality: Annotated[list[str] | None, typer.Option(help="DICOM Modality; repeat.")] = None,
     minimum_patients: Annotated[int, typer.Option(help="Fewer at a site, and it refuses.")] = 50,
     days: Annotated[int, typer.Option(help="Days until the plan expires.")] = 30,
@@ -54,8 +61,10 @@ def draft(
     cohort = Cohort(
         modality=tuple(modality or ("CR", "DX")),
         label=label,
-        positive=positive,
+        positive=positive if task is Task.BINARY else "",
         minimum_patients=minimum_patients,
+        task=task,
+        classes=tuple(classes or ()),
     )
     made = default_plan(
         settings.centre.name,

@@ -36,30 +36,39 @@ class Question:
     """
 
     task: Task
-    weights: tuple[float, ...]
-    """One for each logit: of a class, or of a finding where it is there."""
+    present: tuple[float, ...]
+    """What a class or a finding weighs where it is there: at most 1, since a clip undoes more."""
+    absent: tuple[float, ...]
+    """And where it is not, of findings alone."""
     shifts: tuple[float, ...]
     """Added to the logits while training: log-odds of the plan's prevalence, or zeros."""
 
     @property
     def outputs(self) -> int:
         """How many logits an image has."""
-        return len(self.weights)
+        return len(self.present)
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
         """The question of a plan, of any task but outlining."""
-        task, shares = plan.cohort.task, [float(one) for one in plan.optimiser.prevalence]
+        task, outputs = plan.cohort.task, plan.network.classes
+        weights = tuple(map(float, plan.optimiser.class_weights)) or (1.0,) * outputs
+        shares = tuple(map(float, plan.optimiser.prevalence))
         match task:
             case Task.MULTI_CLASS:
-                shifts = [log(share) for share in shares]
+                shifts = tuple(log(share) for share in shares)
+                heaviest = (max(weights),) * outputs
             case Task.BINARY | Task.MULTI_LABEL:
-                shifts = [log(share / (1 - share)) for share in shares]
+                shifts = tuple(log(share / (1 - share)) for share in shares)
+                heaviest = tuple(max(1.0, weight) for weight in weights)
             case Task.SEGMENTATION:
                 raise ValueError("outlines are no answer for a whole image")
-        outputs = plan.network.classes
-        weights = tuple(float(weight) for weight in plan.optimiser.class_weights)
-        return cls(task, weights or (1.0,) * outputs, tuple(shifts) or (0.0,) * outputs)
+        return cls(
+            task,
+            present=tuple(w / most for w, most in zip(weights, heaviest, strict=True)),
+            absent=tuple(1 / most for most in heaviest),
+            shifts=shifts or (0.0,) * outputs,
+        )
 
     def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of each image: cross-entropy, of several findings the mean of each one's.
@@ -67,32 +76,30 @@ class Question:
         Shapes (M, C) and as `Labels`. Shape (M,).
         """
         moved = logits + logits.new_tensor(self.shifts)
-        weights = logits.new_tensor(self.weights)
+        present = logits.new_tensor(self.present)
         match self.task:
             case Task.MULTI_CLASS:
                 plain = functional.cross_entropy(moved, labels, reduction="none")
-                return plain * weights[labels]
+                return plain * present[labels]
             case _:
+                truth = labels.reshape(moved.shape).to(moved.dtype)
+                weights = torch.where(truth > 0, present, logits.new_tensor(self.absent))
                 entropies: torch.Tensor = functional.binary_cross_entropy_with_logits(
-                    moved,
-                    labels.reshape(moved.shape).to(moved.dtype),
-                    pos_weight=weights,
-                    reduction="none",
+                    moved, truth, reduction="none"
                 )
-                return entropies.mean(dim=1)
+                return (weights * entropies).mean(dim=1)
 
     def errors(self, logits: Logits, labels: Labels) -> Logits:
         """The gradient of each image's loss with respect to its logits. Shape (M, C)."""
-        moved, weights = logits + self.shifts, np.array(self.weights)
-        found = self.probabilities(moved)
+        found, present = self.probabilities(logits + self.shifts), np.array(self.present)
         match self.task:
             case Task.MULTI_CLASS:
                 found[np.arange(labels.size), labels] -= 1.0
-                return np.asarray(found * weights[labels, None])
+                return np.asarray(found * present[labels, None])
             case _:
-                truth = labels.reshape(moved.shape)
-                errors = np.where(truth == 1, weights * (found - 1.0), found)
-                return np.asarray(errors / self.outputs)
+                truth = labels.reshape(found.shape)
+                weights = np.where(truth == 1, present, np.array(self.absent))
+                return np.asarray(weights * (found - truth) / self.outputs)
 
     def probabilities(self, logits: NDArray[np.floating[Any]]) -> Logits:
         """The probability of each class or finding. Shape (..., C), for logits of that shape."""
@@ -105,13 +112,14 @@ class Question:
                 return np.asarray(0.5 * (1.0 + np.tanh(0.5 * exact)))
 
 
-BINARY = Question(Task.BINARY, weights=(1.0,), shifts=(0.0,))
-"""One finding, there or not, neither weighed nor moved."""
-
-
 def several_findings(count: int) -> Question:
     """So many findings, neither weighed nor moved."""
-    return Question(Task.MULTI_LABEL, weights=(1.0,) * count, shifts=(0.0,) * count)
+    ones = (1.0,) * count
+    return Question(Task.MULTI_LABEL, present=ones, absent=ones, shifts=(0.0,) * count)
+
+
+BINARY = Question(Task.BINARY, present=(1.0,), absent=(1.0,), shifts=(0.0,))
+"""One finding, there or not, neither weighed nor moved."""
 
 
 def stack_labels(targets: Sequence[Target], cohort: Cohort) -> Labels:

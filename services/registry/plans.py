@@ -46,7 +46,11 @@ def default_plan(
         purpose="Find the labelled finding on chest radiographs; research, not for diagnosis",
         proposed_by=proposed_by,
         sites=tuple(sorted(sites)),
-        network=Network(name=card.name, weights_digest=card.weights_digest),
+        network=Network(
+            name=card.name,
+            weights_digest=card.weights_digest,
+            classes=max(1, len(cohort.classes)),
+        ),
         cohort=cohort,
         preprocessing=Preprocessing(size_px=160),
         optimiser=Optimiser(learning_rate="16", momentum="0.8", local_steps=10),

@@ -8,11 +8,18 @@ from hospital_node.errors import EgressError
 from protocol.ballot import Ballot, Choice
 from protocol.bounds import largest_norm
 from protocol.catalogue import initial_state
-from protocol.plan import Cohort, Plan
+from protocol.plan import Cohort, Plan, Task
 from services.registry.plans import default_plan
 
 COHORT = Cohort(modality=("DX",), label="label", positive="1", minimum_patients=50)
 PLAN = default_plan("centre", sites=("north", "south"), cohort=COHORT, expires_us=1)
+FINDINGS = COHORT.model_copy(
+    update={"positive": "", "task": Task.MULTI_LABEL, "classes": ("a", "b", "c", "d")}
+)
+PLANS = [
+    PLAN,
+    default_plan("centre", sites=("north", "south"), cohort=FINDINGS, expires_us=1),
+]
 BALLOT = Ballot(
     plan_id=PLAN.id,
     site="north",
@@ -36,13 +43,19 @@ def honest(plan: Plan, rng: np.random.Generator) -> np.ndarray:
     return position.astype("<f4")
 
 
-def check(update: np.ndarray) -> None:
-    check_update(PLAN, BALLOT, update=update, start=initial_state(PLAN.network))
+def check(update: np.ndarray, plan: Plan = PLAN) -> None:
+    check_update(plan, BALLOT, update=update, start=initial_state(plan.network))
 
 
-def test_the_hardest_honest_round_passes() -> None:
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_hardest_honest_round_passes(plan: Plan) -> None:
     for seed in range(20):
-        check(honest(PLAN, np.random.default_rng(seed)))
+        check(honest(plan, np.random.default_rng(seed)), plan)
+
+
+def test_an_update_of_one_output_is_none_of_several() -> None:
+    with pytest.raises(EgressError, match="not the agreed form"):
+        check(honest(PLAN, np.random.default_rng(0)), PLANS[1])
 
 
 def test_a_larger_update_than_training_can_make_does_not_pass() -> None:

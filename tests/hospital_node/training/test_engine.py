@@ -134,13 +134,14 @@ def test_the_closed_form_of_several_outputs_equals_one_patient_at_a_time(
 
 def _textbook_loss(task: Task, logits: torch.Tensor, answer: np.ndarray) -> torch.Tensor:
     """One patient's mean loss under the weights 0.5, 2, 7 and the shares 0.7, 0.2, 0.1."""
-    weights, shares = torch.tensor([0.5, 2.0, 7.0]), torch.tensor([0.7, 0.2, 0.1]).double()
+    weights, shares = torch.tensor([0.5, 2.0, 7.0]).double(), torch.tensor([0.7, 0.2, 0.1]).double()
     if task is Task.MULTI_CLASS:
         likely = torch.log_softmax(logits + shares.log(), dim=1)[:, int(answer)]
-        return -(weights[int(answer)] * likely).mean()
+        return -(weights[int(answer)] / 7 * likely).mean()
     inside = torch.sigmoid(logits + (shares / (1 - shares)).log())
     truth = torch.from_numpy(answer)
-    return -(weights * truth * inside.log() + (1 - truth) * (1 - inside).log()).mean()
+    entropies = -(weights * truth * inside.log() + (1 - truth) * (1 - inside).log())
+    return (entropies / torch.tensor([1.0, 2.0, 7.0])).mean()
 
 
 @pytest.mark.parametrize("max_norm", [0.05, 1.0, 100.0])

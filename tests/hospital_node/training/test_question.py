@@ -81,6 +81,16 @@ def test_a_class_weighs_what_the_plan_says_and_nothing_else_does() -> None:
     assert losses[1].item() == pytest.approx(7 * losses[0].item())
 
 
+@TASKS
+def test_the_heaviest_answer_weighs_what_an_answer_weighs_without_weights(task: Task) -> None:
+    """The clip would undo what is weighed up; so the others are weighed down."""
+    asked, heavier = Question.of(plan_of(task)), balanced(task)
+    for weights in (heavier.present, heavier.absent):
+        assert max(weights) <= 1
+    assert max(heavier.present) == 1
+    assert asked.present == asked.absent == (1.0,) * asked.outputs
+
+
 def test_of_a_stated_prevalence_a_head_of_zeros_has_nothing_to_learn() -> None:
     """Where the shares are those of the labels, what is left to learn is what sets them apart."""
     labels = np.array([0] * 7 + [1] * 2 + [2])
@@ -138,7 +148,8 @@ class Averaged(Question):
 
 @pytest.mark.parametrize("coupled", [Rebalanced, Averaged])
 def test_the_gate_finds_a_balance_that_comes_of_the_batch(coupled: type[Question]) -> None:
-    asked = coupled(Task.MULTI_CLASS, weights=(0.5, 2.0, 7.0), shifts=(0.0, 0.0, 0.0))
+    ones = (1.0, 1.0, 1.0)
+    asked = coupled(Task.MULTI_CLASS, present=ones, absent=ones, shifts=(0.0, 0.0, 0.0))
     with pytest.raises(NetworkError, match="depends on the others"):
         check_question(asked)
 
