@@ -149,7 +149,7 @@ def _site(home: Home, report: dict[str, Any], charges: list[Charge]) -> SiteResu
 
 def _auc(report: dict[str, Any], which: str) -> Auc | None:
     value, interval = report[f"auc_{which}"], report[f"auc_{which}_ci"]
-    return None if value is None else Auc(round(value, 4), *(round(end, 4) for end in interval))
+    return interval and Auc(round(value, 4), *(round(end, 4) for end in interval))
 
 
 def _roc(report: dict[str, Any], which: str) -> tuple[tuple[float, float], ...]:

@@ -5,8 +5,7 @@ noised histogram, if the policy allows it, paid for by the held-out patients' ow
 """
 
 import base64
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import structlog
 
@@ -15,17 +14,21 @@ from hospital_node.admission import WITHDRAWN, Admitted, Refused
 from hospital_node.claim import per_image_claim
 from hospital_node.database import Connection
 from hospital_node.imaging.dataset import Selection
+from hospital_node.imaging.strata import strata_of
+from hospital_node.judging.classification import Terms
+from hospital_node.judging.comparison import Model, Points
+from hospital_node.judging.judgement import Groups, Judged, judge_models
+from hospital_node.judging.telling import Told, split_counts, told_findings, view_of
 from hospital_node.ledger import Access, refusal_of
 from hospital_node.local_events import ReportMade, report_made
+from hospital_node.policy import ReportPolicy
 from hospital_node.reads import note_read
 from hospital_node.site import Site
 from hospital_node.training.accountant import epsilon
-from hospital_node.training.evaluate import auc_with_interval, patient_scores, roc_curve
 from hospital_node.training.mechanism import PatientMechanism
 from hospital_node.training.randomness import Randomness
-from hospital_node.training.release import ScoreCounts, counting, noised_score_counts
+from hospital_node.training.release import counting, noised_histograms
 from hospital_node.training.train import train_alone
-from hospital_node.training.trainable import Examples
 from protocol import events
 from protocol.budget import Charge, Partition, Purpose, account_of
 from protocol.plan import Plan
@@ -35,14 +38,6 @@ from protocol.update import Packed
 from protocol.words import Reason
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Groups:
-    """This hospital's patients, as the network sees them."""
-
-    train: Examples
-    held_out: Examples
 
 
 def evaluate(
@@ -66,33 +61,24 @@ def _evaluate(
     if isinstance(claimed, Refused):
         return claimed
     _note_reads(site, admitted, selection)
-    groups = _Groups(
-        train=site.workshop.examples(selection.train, admitted.plan),
-        held_out=site.workshop.examples(selection.held_out, admitted.plan),
-    )
-    report = _report(site, admitted, groups, model=model, randomness=randomness)
-    scores = patient_scores(admitted.plan, model, groups.held_out)
+    judged = _judge(site, admitted, selection, model=model, randomness=randomness)
     with site.pool.connection() as connection:
         if store.count_withdrawn(connection, admitted.plan.id):
             # Withdrawn while the work went on: figures about the patient do not leave.
             return Refused(Reason.DATA_WITHDRAWN, WITHDRAWN, admitted.order)
+        receipt, released = b"", None
+        if isinstance(claimed, Charge):
+            told = _told(site, admitted.plan)
+            figures = _figures(candidate, claimed, told=told, judged=judged, coins=randomness)
+            receipt = site.outbox.append(connection, events.evaluation_released(figures))
+            released = view_of(figures, claimed, told)
         store.save_report(
             connection,
             admitted.plan.id,
             candidate.run_id,
-            report=report,
+            report={**judged.report, "released": released},
             made_us=site.clock_us(),
         )
-        receipt = b""
-        if isinstance(claimed, Charge):
-            counts = noised_score_counts(
-                scores,
-                groups.held_out.labels,
-                noise_multiplier=float(claimed.mechanism.noise_multiplier),
-                randomness=randomness,
-            )
-            event = events.evaluation_released(_release(candidate, claimed, counts))
-            receipt = site.outbox.append(connection, event)
         said = _answer(site, candidate, receipt)
         made = ReportMade(
             plan_id=admitted.plan.id,
@@ -129,8 +115,8 @@ def _claim(
         )
         if not is_new and not _is_cut_off(connection, admitted):
             return _already(admitted)
-        release = site.policy.release_evaluation
-        if not release.allowed:
+        release, told = site.policy.release_evaluation, _told(site, admitted.plan)
+        if not release.allowed or not told.columns:
             return None
         access = Access(
             work_id=f"{candidate.run_id}/evaluate",
@@ -144,7 +130,7 @@ def _claim(
             mechanism=counting(float(release.noise_multiplier)),
             delta=admitted.plan.privacy.delta,
             plan_cap=decimal_text(release.epsilon_cap),
-            clip_norm="1",
+            clip_norm=told.sensitivity,
             secure_noise=randomness.is_secure,
         )
         charge = site.ledger.charge(connection, access)
@@ -169,16 +155,30 @@ def _already(admitted: Admitted) -> Refused:
     return Refused(Reason.ALREADY_DONE, "this is being answered already", admitted.order)
 
 
-def _release(candidate: Candidate, charge: Charge, counts: ScoreCounts) -> Evaluation:
+def _told(site: Site, plan: Plan) -> Told:
+    return told_findings(plan.cohort, site.policy.release_evaluation.classes)
+
+
+def _figures(
+    candidate: Candidate, charge: Charge, *, told: Told, judged: Judged, coins: Randomness
+) -> Evaluation:
+    """The noised histograms of what the policy tells of."""
+    histograms = noised_histograms(
+        told.of(judged.cells),
+        noise_multiplier=float(charge.mechanism.noise_multiplier),
+        randomness=coins,
+    )
+    negative, positive = split_counts(histograms)
     return Evaluation(
         plan_id=candidate.plan_id,
         run_id=candidate.run_id,
         site=charge.site,
         model_digest=candidate.model_digest,
-        negative=counts.negative,
-        positive=counts.positive,
+        negative=negative,
+        positive=positive,
         noise_multiplier=charge.mechanism.noise_multiplier,
         charge_digest=charge.digest,
+        classes=told.names if judged.plan.cohort.classes else (),
     )
 
 
@@ -195,44 +195,48 @@ def _answer(site: Site, candidate: Candidate, receipt: bytes) -> bytes:
     ).to_bytes()
 
 
-def _report(
-    site: Site, admitted: Admitted, groups: _Groups, *, model: Packed, randomness: Randomness
-) -> dict[str, Any]:
-    """The figures for this hospital's eyes."""
+def _judge(
+    site: Site, admitted: Admitted, selection: Selection, *, model: Packed, randomness: Randomness
+) -> Judged:
+    """The report for this hospital's eyes, and the histograms of which some may leave."""
     plan, ballot = admitted.plan, admitted.ballot
     mechanism = PatientMechanism.of(
         plan, sample_rate=ballot.sample_rate, noise_multiplier=ballot.noise_multiplier
+    )
+    groups = Groups(
+        train=site.workshop.examples(selection.train, plan),
+        held_out=site.workshop.examples(selection.held_out, plan),
     )
     engine = site.workshop.engine(plan, groups.train)
     alone = train_alone(plan, engine, mechanism=mechanism, randomness=randomness)
     with site.pool.connection() as connection:
         charges = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)
+        strata = strata_of(connection, selection.held_out)
     mine = [charge.mechanism for charge in charges if charge.plan_id == plan.id]
-    return {
+    judged = judge_models(
+        plan,
+        groups,
+        {Model.SHARED: model, Model.ALONE: alone},
+        strata=strata,
+        terms=_terms(site.policy.report, plan),
+    )
+    said = {
         "site": site.name,
-        "patients_train": int(groups.train.labels.size),
-        "patients_held_out": int(groups.held_out.labels.size),
+        "title": plan.title,
+        "patients_train": int(groups.train.labels.shape[0]),
+        "patients_held_out": int(groups.held_out.labels.shape[0]),
         "images_train": int(groups.train.first_image[-1]),
         "epsilon_charged": epsilon(mine, float(plan.privacy.delta)),
         "delta": plan.privacy.delta,
         **per_image_claim(plan, mechanism, groups.train.images_per_patient),
-        **_figures("global", plan, model, patients=groups.held_out),
-        **_figures("local", plan, alone, patients=groups.held_out),
     }
+    return replace(judged, report=said | judged.report)
 
 
-def _figures(which: str, plan: Plan, model: Packed, *, patients: Examples) -> dict[str, Any]:
-    """AUC with its interval and the ROC curve of one model."""
-    scores = patient_scores(plan, model, patients)
-    area = auc_with_interval(scores, patients.labels, seed=plan.seed)
-    if area is None:
-        return {f"auc_{which}": None, f"auc_{which}_ci": None, f"roc_{which}": None}
-    false_rate, true_rate = roc_curve(scores, patients.labels)
-    return {
-        f"auc_{which}": area.value,
-        f"auc_{which}_ci": [area.low, area.high],
-        f"roc_{which}": {
-            "false_positive": false_rate.tolist(),
-            "true_positive": true_rate.tolist(),
-        },
-    }
+def _terms(policy: ReportPolicy, plan: Plan) -> Terms:
+    points = Points(
+        tuple(map(float, policy.specificities)),
+        tuple(map(float, policy.sensitivities)),
+        least=policy.smallest_group,
+    )
+    return Terms(points, smallest_group=policy.smallest_group, seed=plan.seed)

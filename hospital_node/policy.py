@@ -53,7 +53,26 @@ class ReleasePolicy(_Table):
     epsilon_cap: Positive = Decimal(2)
     """ε over all releases about the held-out patients of one cohort."""
     noise_multiplier: Positive = Decimal(4)
-    """Noise of one release of score counts: ε about 1.1 at δ = 1e-5, ± 4 patients in a cell."""
+    """Noise of one release of score counts: ε about 1.1 at δ = 1e-5, ± 4 patients in a cell of one
+    finding, ± 4·√C where C findings are told of together."""
+    classes: tuple[str, ...] = ()
+    """Of a plan with several classes those that are told of, the fewer the less noise; all where
+    none is named."""
+
+
+Share = Annotated[Decimal, Field(gt=0, lt=1)]
+
+
+class ReportPolicy(_Table):
+    """How this hospital's own report about a model is made; nothing of it leaves."""
+
+    specificities: tuple[Share, ...] = (Decimal("0.9"), Decimal("0.95"))
+    """At which sensitivity is told."""
+    sensitivities: tuple[Share, ...] = (Decimal("0.9"), Decimal("0.95"))
+    """At which specificity is told."""
+    smallest_group: Annotated[int, Field(ge=2)] = 10
+    """Groups with fewer patients, or fewer with or without the finding, are not shown, and bins of
+    a reliability table are not made of fewer."""
 
 
 class Policy(_Table):
@@ -77,6 +96,7 @@ class Policy(_Table):
     consent: ConsentMode = ConsentMode.OPT_OUT
     """Whether patients are used unless they object, or only once they agree."""
     release_evaluation: ReleasePolicy = ReleasePolicy()
+    report: ReportPolicy = ReportPolicy()
 
     @classmethod
     def read(cls, path: Path) -> "Policy":

@@ -133,8 +133,9 @@ class Sent(Record):
 class Evaluation(Record):
     """Body of `evaluation.released`: noised patient counts by score, the only figures that leave.
 
-    Each held-out patient falls in exactly one cell, so one patient moves one count by one and the
-    L2 sensitivity is 1. Anything computed from the noised counts is post-processing.
+    Each held-out patient falls in exactly one cell of each finding, so one patient moves one count
+    of each by one: of C findings the L2 sensitivity is √C, which the noise is scaled to. Anything
+    computed from the noised counts is post-processing.
     """
 
     plan_id: Digest
@@ -142,10 +143,20 @@ class Evaluation(Record):
     site: Name
     model_digest: Digest
     negative: tuple[int, ...]
-    """Noised count of negative patients in each of B equal score bins over [0, 1]."""
+    """Noised count of negative patients in each of B equal score bins over [0, 1]; of several
+    findings their bins follow one another, finding by finding."""
     positive: tuple[int, ...]
     noise_multiplier: DecimalText
+    """σ in units of the L2 sensitivity."""
     charge_digest: Digest
+    classes: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
+    """The findings that are told of, of a plan that names several; left out of the bytes where
+    there is one."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_classes(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = serialise(self)
+        return said if self.classes else {k: v for k, v in said.items() if k != "classes"}
 
 
 class Exclusion(Record):

@@ -11,11 +11,11 @@ from hospital_node.errors import WeightsError
 from hospital_node.imaging.dataset import Patient
 from hospital_node.imaging.volumes import ImageRef, VolumeRef
 from hospital_node.training import features, model
-from hospital_node.training.evaluate import auc_with_interval, patient_scores
+from hospital_node.training.evaluate import auc, patient_scores
 from hospital_node.training.features import FeatureCache
 from hospital_node.training.model import Backbone, normalise_features
 from hospital_node.training.randomness import SecureRandomness
-from hospital_node.training.release import SCORE_BINS, noised_score_counts
+from hospital_node.training.release import SCORE_BINS, noised_histograms, score_cells
 from protocol.catalogue import initial_state, layout_of
 from protocol.errors import LayoutError
 from protocol.plan import Network, Plan, Preprocessing
@@ -61,11 +61,12 @@ def test_a_hospital_without_held_out_patients_releases_counts_like_any_other(
     nobody = FeatureCache(tmp_path, device="cpu", read=Pictures()).features((), PLAN)
     scores = patient_scores(PLAN, initial_state(PLAN.network), nobody)
     assert scores.shape == nobody.labels.shape == (0,)
-    assert auc_with_interval(scores, nobody.labels, seed=1) is None
+    assert auc(scores, nobody.labels) is None
     coins = SecureRandomness.from_system()
-    counts = noised_score_counts(scores, nobody.labels, noise_multiplier=4, randomness=coins)
-    assert len(counts.negative) == len(counts.positive) == SCORE_BINS
-    assert any(counts.negative + counts.positive)
+    cells = score_cells(scores[:, None], nobody.labels[:, None])
+    counts = noised_histograms(cells, noise_multiplier=4, randomness=coins)
+    assert counts.shape == (1, 2 * SCORE_BINS)
+    assert counts.any()
 
 
 def test_an_image_is_read_once_and_its_features_are_kept(tmp_path: Path) -> None:

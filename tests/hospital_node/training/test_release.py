@@ -1,6 +1,7 @@
 from math import sqrt
 
 import numpy as np
+import pytest
 from training_cases import SeededRandomness
 
 from hospital_node.training.accountant import epsilon
@@ -9,7 +10,9 @@ from hospital_node.training.release import (
     auc_from_counts,
     counting,
     noised_count,
-    noised_score_counts,
+    noised_histograms,
+    score_cells,
+    sensitivity,
 )
 
 
@@ -35,29 +38,51 @@ def test_a_count_is_never_below_one() -> None:
     assert min(drawn) == 1
 
 
-def test_score_counts_have_the_noise_that_is_billed_in_every_cell() -> None:
-    empty = (np.zeros(0), np.zeros(0, dtype=np.int64))
-    coins = SeededRandomness(6)
-    drawn = [noised_score_counts(*empty, noise_multiplier=4, randomness=coins) for _ in range(300)]
-    cells = np.array([[*one.negative, *one.positive] for one in drawn])
-    assert cells.shape == (300, 2 * SCORE_BINS)
-    assert abs(chi_square_z(cells, 4)) < 4
+def several(findings: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and answers of seven patients, some odd."""
+    generator = np.random.default_rng(3)
+    scores = generator.random((7, findings))
+    scores[:, 0] = [0.0, 0.05, 0.5, 0.999, 1.0, np.nan, 0.31]
+    return scores, generator.integers(0, 2, (7, findings))
 
 
-def test_removing_one_patient_moves_one_cell_by_one() -> None:
-    scores = np.array([0.0, 0.05, 0.5, 0.999, 1.0, np.nan, 0.31])
-    labels = np.array([0, 1, 0, 1, 1, 0, 1])
+def told(scores: np.ndarray, truth: np.ndarray, *, sigma: float, seed: int) -> np.ndarray:
+    return noised_histograms(
+        score_cells(scores, truth), noise_multiplier=sigma, randomness=SeededRandomness(seed)
+    )
 
-    def cells(keep: np.ndarray) -> np.ndarray:
-        counts = noised_score_counts(
-            scores[keep], labels[keep], noise_multiplier=3, randomness=SeededRandomness(7)
-        )
-        return np.array([*counts.negative, *counts.positive])
 
-    everybody = np.arange(7)
-    for patient in everybody:
-        moved = cells(everybody) - cells(np.delete(everybody, patient))
-        assert np.abs(moved).sum() == 1
+@pytest.mark.parametrize("findings", [1, 4])
+def test_histograms_have_the_noise_that_is_billed_in_every_cell(findings: int) -> None:
+    """σ is in units of what one patient moves: of four findings the noise is twice as large."""
+    nobody = np.zeros((0, findings)), np.zeros((0, findings), dtype=np.int64)
+    cells = np.stack([told(*nobody, sigma=4, seed=seed) for seed in range(100)])
+    assert cells.shape == (100, findings, 2 * SCORE_BINS)
+    moved = 4 * sqrt(findings)
+    assert abs(chi_square_z(cells.ravel(), moved)) < 4
+    assert chi_square_z(cells.ravel(), moved * sqrt(2)) < -10
+    assert chi_square_z(cells.ravel(), moved / sqrt(2)) > 10
+
+
+@pytest.mark.parametrize("findings", [1, 4])
+def test_removing_a_patient_moves_the_histograms_by_what_the_noise_is_scaled_to(
+    findings: int,
+) -> None:
+    scores, truth = several(findings)
+    everybody = told(scores, truth, sigma=3, seed=7)
+    for patient in range(7):
+        others = np.arange(7) != patient
+        moved = everybody - told(scores[others], truth[others], sigma=3, seed=7)
+        assert (np.abs(moved).sum(axis=1) == 1).all()
+        assert np.isclose(np.linalg.norm(moved), sensitivity(findings))
+
+
+def test_patients_are_counted_by_their_answer_and_score() -> None:
+    scores = np.array([[0.0, 0.95], [0.05, 0.95], [1.0, 0.1]])
+    truth = np.array([[0, 1], [0, 1], [1, 0]])
+    counted = told(scores, truth, sigma=1e-9, seed=1)
+    assert counted[0].tolist() == [2, *[0] * 18, 1]
+    assert counted[1].tolist() == [0, 1, *[0] * 17, 2]
 
 
 def test_the_auc_from_noised_counts_is_near_the_true_one() -> None:
@@ -65,8 +90,8 @@ def test_the_auc_from_noised_counts_is_near_the_true_one() -> None:
     labels = np.arange(400) % 2
     scores = np.clip(0.5 + 0.2 * generator.standard_normal(400) + 0.2 * (labels - 0.5), 0, 1)
     truth = np.mean(scores[labels == 1][:, None] > scores[labels == 0][None, :])
-    counts = noised_score_counts(scores, labels, noise_multiplier=4, randomness=SeededRandomness(8))
-    assert abs((auc_from_counts(counts.negative, counts.positive) or 0.0) - truth) < 0.07
+    counts = told(scores[:, None], labels[:, None], sigma=4, seed=8)[0]
+    assert abs((auc_from_counts(counts[:10], counts[10:]) or 0.0) - truth) < 0.07
 
 
 def test_a_release_costs_what_a_gaussian_mechanism_costs() -> None:
