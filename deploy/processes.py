@@ -91,12 +91,14 @@ def node_household(config: Path) -> Household:
     port = settings.flower.client_app_api_port
     runtime = f"127.0.0.1:{port}"
     doors, door_ports = _doors(config, settings)
+    review, review_ports = _review(config, settings)
     return Household(
         name=settings.site.name,
         state=settings.site.state,
         waves=(
             (
                 *doors,
+                *review,
                 Process("logkeeper", _command("hospital_node.logkeeper", config), _at_once),
                 # A node that was killed is refused until its last lease has run out (60 s).
                 Process(
@@ -108,7 +110,9 @@ def node_household(config: Path) -> Household:
             ),
             (Process("executor", _command("hospital_node.executor", config), _at_once),),
         ),
-        ports=((("flower.client_app_api_port", runtime),) if port else ()) + door_ports,
+        ports=((("flower.client_app_api_port", runtime),) if port else ())
+        + door_ports
+        + review_ports,
     )
 
 
@@ -123,6 +127,17 @@ def _doors(
         return (Process("receiver", command, _at_once),), ()
     listen = settings.receiver.listen
     return (Process("receiver", command, _answers(listen)),), (("receiver.listen", listen),)
+
+
+def _review(
+    config: Path, settings: "NodeSettings"
+) -> tuple[tuple[Process, ...], tuple[tuple[str, str], ...]]:
+    """A hospital's review page and its port, where the settings have one."""
+    if settings.review is None:
+        return (), ()
+    listen = settings.review.listen
+    command = _command("hospital_node.review", config)
+    return (Process("review", command, _answers(listen)),), (("review.listen", listen),)
 
 
 def check_ports(household: Household) -> None:

@@ -21,6 +21,7 @@ from hospital_node.console import (
     stdout,
     table,
 )
+from hospital_node.review import cli as review_cli
 from hospital_node.settings import NodeSettings
 from protocol.words import Ground
 
@@ -35,6 +36,8 @@ app.add_typer(log, name="log")
 app.add_typer(budget_cli.app, name="budget")
 app.add_typer(cohort_cli.app, name="cohort")
 app.add_typer(quarantine_cli.app, name="quarantine")
+app.add_typer(review_cli.reader, name="reader")
+app.add_typer(review_cli.cases, name="cases")
 app.command()(cohort_cli.withdraw)
 app.command()(quarantine_cli.deidentify)
 app.command()(quarantine_cli.receipts)

@@ -16,7 +16,7 @@ from hospital_node.imaging import reports
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-_SCHEMAS = ("ledger.sql", "node.sql")
+_SCHEMAS = ("ledger.sql", "node.sql", "review/review.sql")
 
 
 def prepare(dsn: str) -> None:

@@ -135,6 +135,7 @@ class Figures(StrEnum):
     BUDGET = "budget"
     PLANS = "plans"
     COHORT = "cohort"
+    AGREEMENT = "agreement"
 
 
 class FiguresShown(Record):

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from audit.settings import Address, AuditAddress, ConfigPath, Database, Section, Tls
 from hospital_node.imaging.doors.settings import Pacs, Receiver, Watch
 from hospital_node.imaging.labels_sr import SrLabels
+from hospital_node.review.settings import Review
 from protocol.record import Digest, Name, Text
 
 
@@ -121,3 +122,4 @@ class NodeSettings(Section):
     receiver: Receiver | None = None
     watch: Watch = Watch()
     pacs: Pacs | None = None
+    review: Review | None = None

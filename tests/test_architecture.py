@@ -32,6 +32,7 @@ FLOWER_EDGES = {
 
 WEB_EDGES = re.compile(
     r"(app|problems|identity|public_http|service|__main__)\.py$|audit/desk/(access|questions|routes/\w+)\.py$"
+    r"|hospital_node/review/(door|routes/\w+)\.py$"
 )
 """FastAPI and uvicorn: where HTTP is spoken."""
 
