@@ -12,7 +12,7 @@ from psycopg_pool import ConnectionPool
 import hospital_node.imaging.index as images
 from audit import schema
 from hospital_node.errors import ConfigurationError
-from hospital_node.imaging import reports
+from hospital_node.imaging import outlines, reports
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -32,6 +32,7 @@ def prepare(dsn: str) -> None:
                 schema.install(connection, part)
             images.prepare(connection)
             reports.prepare(connection)
+            outlines.prepare(connection)
             for name in _SCHEMAS:
                 connection.execute(files("hospital_node").joinpath(name).read_bytes())
     except psycopg.OperationalError as cause:

@@ -18,6 +18,7 @@ from hospital_node.imaging.deidentify.receipt import write_receipts
 from hospital_node.imaging.errors import FolderError
 from hospital_node.imaging.folder import Progress, name_of
 from hospital_node.imaging.ingest import IngestReport, ingest_folder
+from hospital_node.imaging.outlines import OutlineFile, list_outlines
 from hospital_node.imaging.quarantine import Quarantined, Reason
 from hospital_node.imaging.reports import ReportFile, list_reports
 from hospital_node.labelling import prepare_source
@@ -58,7 +59,7 @@ def take_in(settings: NodeSettings, progress: Progress, *, part: Path = Path()) 
                 release = QuarantineRelease(released=_tallies(report.released))
                 local.append(connection, quarantine_released(release, actor))
             note_receipts(connection, local)
-        reports = list_reports(connection)
+        reports, outlines = list_reports(connection), list_outlines(connection)
     return {
         "indexed": report.indexed,
         "read": report.read,
@@ -68,6 +69,11 @@ def take_in(settings: NodeSettings, progress: Progress, *, part: Path = Path()) 
         "reports": {
             "taken": sum(one.fault is None for one in reports),
             "refused": [_refused(one) for one in reports if one.fault is not None],
+        },
+        "outlines": {
+            "taken": sum(one.fault is None for one in outlines),
+            "unknown_segments": sum(one.unknown for one in outlines),
+            "refused": [_refused(one) for one in outlines if one.fault is not None],
         },
         "copies": report.copies,
         "quarantined": [_view(item) for item in report.quarantined],
@@ -103,6 +109,7 @@ def scan(settings: NodeSettings, folder: Path | None, progress: Progress) -> dic
         "unchanged": done["unchanged"],
         "gone": done["gone"],
         "reports": done["reports"],
+        "outlines": done["outlines"],
         "files": sorted(
             [{"file": file, "state": "indexed"} for file in indexed]
             + [{"file": file, "state": "copy"} for file in copies]
@@ -152,7 +159,7 @@ def _view(item: Quarantined) -> dict[str, str]:
     }
 
 
-def _refused(item: ReportFile) -> dict[str, str]:
+def _refused(item: ReportFile | OutlineFile) -> dict[str, str]:
     return {"file": item.path, "reason": str(item.fault), "explanation": item.explanation}
 
 

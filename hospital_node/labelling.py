@@ -1,7 +1,7 @@
-"""Labelling: what a scan is to go by, as the settings name it: the labels file, reports, consents.
+"""Labelling: what a scan is to go by, as the settings name it: labels, reports, outlines, consents.
 
-The one rule: reports are read before the images that they speak of, so that a scan that finds both
-needs no second.
+The one rule: reports and outlines are read before the images that they are about, so that a scan
+that finds both needs no second.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from hospital_node.imaging import reports
+from hospital_node.imaging import outlines, reports
 from hospital_node.imaging.answers import Told
 from hospital_node.imaging.folder import name_of
 from hospital_node.imaging.ingest import Source
@@ -20,11 +20,11 @@ from hospital_node.settings import NodeSettings
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What to scan, and what has changed of the reports before it."""
+    """What to scan, and what has changed of reports and outlines before it."""
 
     source: Source
     reports_changed: int
-    """Reports that were new, changed or gone: images may have other labels now."""
+    """Reports and outlines that were new, changed or gone: images may have other labels now."""
 
 
 def prepare_source(
@@ -35,18 +35,18 @@ def prepare_source(
     part: Path = Path(),
     among: Sequence[Path] | None = None,
 ) -> Prepared:
-    """What to scan by the settings, once the reports have been read.
+    """What to scan by the settings, once reports and outlines have been read.
 
     Args:
         connection: to the hospital's database, with no transaction open.
         settings: of this hospital.
         key: its pseudonym key.
         part: below the folder of images, what to scan of it.
-        among: files below the folder, the only ones that may be new reports; none, everything.
+        among: files below the folder, the only ones that may be new reports or outlines; none, everything.
 
     Raises:
         FolderError: the folder of reports cannot be used.
-        ScanError: the process that reads reports does not start.
+        ScanError: the process that reads reports or outlines does not start.
     """
     images, changed = settings.images, 0
     told: tuple[Told, ...] = ()
@@ -57,6 +57,11 @@ def prepare_source(
         with connection.transaction():
             told = reports.told_by_reports(connection)
             names = reports.names_among_images(connection)
+    if images.seg is not None:
+        changed += outlines.take_in(connection, images.folder, images.seg, key=key, among=among)
+        with connection.transaction():
+            told += outlines.told_by_outlines(connection, images.seg.column)
+            names |= outlines.names_of_outlines(connection)
     source = Source(
         images.folder,
         images.labels,
@@ -70,5 +75,5 @@ def prepare_source(
 
 
 def images_of(source: Source, paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Those of `paths` that are no reports."""
+    """Those of `paths` that are no reports and no outlines."""
     return tuple(path for path in paths if name_of(path) not in source.reports)

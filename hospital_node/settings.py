@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from audit.settings import Address, AuditAddress, ConfigPath, Database, Section, Tls
 from hospital_node.imaging.doors.settings import Pacs, Receiver, Watch
 from hospital_node.imaging.labels_sr import SrLabels
+from hospital_node.imaging.segmentation import SegOutlines
 from hospital_node.review.settings import Review
 from protocol.record import Digest, Name, Text
 
@@ -58,11 +59,20 @@ class Images(Section):
     """A CSV with `patient_id` and `consent`; may lie in the folder."""
     sr: SrLabels | None = None
     """Reports (DICOM SR) as a source of labels, beside the CSV or instead of it."""
+    seg: SegOutlines | None = None
+    """Segmentations (DICOM SEG) as a source of outlines, beside labels or instead of them."""
 
     @model_validator(mode="after")
     def _labelled(self) -> Self:
-        if self.labels is None and self.sr is None:
-            raise ValueError("nothing says the labels; name a CSV in labels, or add [images.sr]")
+        if self.labels is None and self.sr is None and self.seg is None:
+            raise ValueError(
+                "nothing says the labels; name a CSV in labels, or add [images.sr] or [images.seg]"
+            )
+        if self.seg is not None and self.seg.column in self.label_columns:
+            raise ValueError(
+                f"images.seg.column is {self.seg.column}, which label_columns names too; give "
+                "outlines a column of their own"
+            )
         rules = self.sr.labels if self.sr else ()
         foreign = sorted({rule.column for rule in rules} - set(self.label_columns))
         if foreign:

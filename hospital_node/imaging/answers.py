@@ -38,12 +38,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one report says of one image, keyed."""
+    """What one report or the outlines in other files say of one image, keyed."""
 
     instance: str
     """Keyed digest of the image's SOPInstanceUID."""
     patient: str
-    """The pseudonym of the report's patient."""
+    """The pseudonym of that file's patient."""
     labels: dict[str, str]
     """By column."""
 
@@ -120,8 +120,7 @@ def read_answers(
     if labels is not None:
         answers = key_answers(read_table(labels), key, columns)
     for one in told:
-        said = {column: label for column, label in one.labels.items() if column in columns}
-        _add_told(answers._by_report, one, said)
+        _add_told(answers._by_report, one)
     return answers
 
 
@@ -165,11 +164,11 @@ def _put(rows: dict[str, _Row], name: str, row: _Row) -> None:
         known.conflicts = True
 
 
-def _add_told(rows: dict[str, _Row], told: Told, labels: dict[str, str]) -> None:
-    """Reports add up, as long as they do not contradict each other."""
+def _add_told(rows: dict[str, _Row], told: Told) -> None:
+    """Reports and outlines add up, as long as they do not contradict each other."""
     known = rows.setdefault(told.instance, _Row(told.patient, {}))
     if known.patient != told.patient or any(
-        known.labels.setdefault(column, label) != label for column, label in labels.items()
+        known.labels.setdefault(column, label) != label for column, label in told.labels.items()
     ):
         known.conflicts = True
 

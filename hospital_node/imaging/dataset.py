@@ -20,6 +20,7 @@ from hospital_node.imaging import index, volumes
 from hospital_node.imaging.consent import ConsentMode
 from hospital_node.imaging.errors import EmptyCohortError, OneClassError
 from hospital_node.imaging.index import Labelled
+from hospital_node.imaging.outlined import OutlineRef, Outlines, find_outlines, keep_outlined
 from hospital_node.imaging.pixels import Picture, picture_of
 from hospital_node.imaging.targets import LeftOut, Target, by_patient, keep_answered, target_of
 from hospital_node.imaging.volumes import ImageRef, VolumeRef, open_image
@@ -53,6 +54,8 @@ class Patient:
     """What the network is to answer; of a binary question 1 for the positive class, otherwise 0."""
     images: tuple[ImageRef, ...] | tuple[VolumeRef, ...]
     """By instance."""
+    outlines: tuple[tuple[OutlineRef, ...], ...] = ()
+    """Of a plan that outlines structures, where those of each image are; otherwise none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,12 @@ def look_up(
         )
     if left_out:
         _log.warning("labels answer nothing", column=cohort.label, why=str(left_out))
+    drawn = None
+    if cohort.task is Task.SEGMENTATION:
+        drawn = find_outlines(connection, images, folder)
     train, held_out = (
         tuple(
-            _patient(images_of, cohort, _refs(images_of, folder, kind))
+            _patient(images_of, cohort, _refs(images_of, folder, kind), drawn=drawn)
             for images_of in by_patient(image for image in images if image.partition is partition)
         )
         for partition in (Partition.TRAIN, Partition.HELD_OUT)
@@ -196,6 +202,8 @@ def _answered(
 ) -> tuple[list[Labelled], LeftOut]:
     """The images that a plan of this kind takes and whose labels answer its question."""
     images = index.labelled_images(connection, cohort, mode=mode)
+    if cohort.task is Task.SEGMENTATION:
+        return _of_kind(keep_outlined(connection, images, cohort), kind), LeftOut()
     return keep_answered(_of_kind(images, kind), cohort)
 
 
@@ -240,11 +248,14 @@ def _patient(
     images: list[Labelled],
     cohort: Cohort,
     refs: tuple[ImageRef, ...] | tuple[VolumeRef, ...],
+    *,
+    drawn: Outlines | None,
 ) -> Patient:
     target = target_of({image.label for image in images}, cohort)
     if target is None:
         raise ValueError("a patient without an answer was not left out")
-    return Patient(pseudonym=images[0].pseudonym, label=target, images=refs)
+    outlines = () if drawn is None else tuple(drawn.of(ref) for ref in refs)
+    return Patient(images[0].pseudonym, target, refs, outlines)
 
 
 def _also_asked(cohort: Cohort) -> str:

@@ -38,9 +38,9 @@ class Source:
     below: Path = Path()
     """Below `folder`: the part of it to scan; the rest is left as it is known."""
     told: tuple[Told, ...] = ()
-    """What reports say of images."""
+    """What reports and outlines say of images."""
     reports: frozenset[str] = frozenset()
-    """Names of files below `folder` that are reports, and no images."""
+    """Names of files below `folder` that are reports or outlines, and no images."""
 
 
 @dataclass(frozen=True, slots=True)

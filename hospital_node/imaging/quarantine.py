@@ -35,6 +35,7 @@ class Reason(StrEnum):
     TOO_MUCH_MEMORY = "too-much-memory"
     TOO_SLOW = "too-slow"
     READER_DIED = "reader-died"
+    NO_OUTLINES = "no-outlines"
     BURNED_IN = "burned-in"
     NOT_CLEARED = "not-cleared"
     IDENTIFIER_LEFT = "identifier-left"
@@ -74,6 +75,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.TOO_MUCH_MEMORY: "reading it needed more memory than a file may use",
     Reason.TOO_SLOW: "reading it took longer than a file may take",
     Reason.READER_DIED: "it made the reading process fail",
+    Reason.NO_OUTLINES: "it is a segmentation, and no image; its outlines are not used, since "
+    "images.seg is not set, names none of its structures, or it is not sound",
     Reason.BURNED_IN: "its pixels may show a name: BurnedInAnnotation is YES, or it is a capture, "
     "an ultrasound or the like and does not say NO",
     Reason.NOT_CLEARED: "its header cannot be de-identified",

@@ -28,6 +28,7 @@ from hospital_node.imaging.deidentify import Annotation, annotation_of
 from hospital_node.imaging.frames import MAX_FRAMES, header_of
 from hospital_node.imaging.pixels import Frame, Stored, measure_frames, show
 from hospital_node.imaging.quarantine import Reason
+from hospital_node.imaging.segmentation import SEG_CLASS, find_fault
 from hospital_node.imaging.series import SeriesFault, arrange_frames
 from hospital_node.imaging.shared import Content, view_of
 from hospital_node.imaging.syntaxes import is_read
@@ -133,6 +134,7 @@ def inspect_file(content: Content) -> Facts | Fault:
         with view_of(content) as file:
             instance = _with_stream(dcmread(file))
         _check_identity(instance)
+        _check_kind(instance)
         _check_geometry(instance)
         facts = _facts(instance)
         _check_coding(instance)
@@ -168,6 +170,12 @@ def _check_identity(instance: Dataset) -> None:
         raise _Unusable(Reason.NO_MODALITY)
     if modality not in _MODALITIES.get(_text(instance, "SOPClassUID"), {modality}):
         raise _Unusable(Reason.MODALITY_CONFLICT)
+
+
+def _check_kind(instance: Dataset) -> None:
+    """Pass what is an image; a segmentation that is used is taken before, and comes never here."""
+    if _text(instance, "SOPClassUID") == SEG_CLASS:
+        raise _Unusable(Reason.NO_OUTLINES, find_fault(instance) or "")
 
 
 def _check_geometry(instance: Dataset) -> None:

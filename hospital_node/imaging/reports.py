@@ -102,15 +102,24 @@ def prepare(connection: Connection[Any]) -> None:
 
 def is_report(path: Path) -> bool:
     """Whether a file says in its first bytes that it is a structured report. Parses nothing."""
+    return class_of(path).startswith(SR_CLASSES)
+
+
+def class_of(path: Path) -> str:
+    """The SOP class that a file names in its first bytes; empty where none. Parses nothing."""
     try:
         if not path.is_file():
-            return False
+            return ""
         with path.open("rb", buffering=0) as file:
             head = file.read(_HEAD_BYTES)
     except OSError:
-        return False
-    place = head.find(_CLASS_TAG, 132) + _CLASS_HEAD_BYTES
-    return head[128:132] == b"DICM" and head[place:].startswith(SR_CLASSES.encode())
+        return ""
+    tag = head.find(_CLASS_TAG, 132)
+    if head[128:132] != b"DICM" or tag < 0:
+        return ""
+    place = tag + _CLASS_HEAD_BYTES
+    size = int.from_bytes(head[place - 2 : place], "little")
+    return head[place : place + size].rstrip(b"\0 ").decode("ascii", errors="replace")
 
 
 def take_in(

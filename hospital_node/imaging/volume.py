@@ -22,7 +22,7 @@ from monai.transforms import (
 from numpy.typing import NDArray
 
 from hospital_node.imaging.pixels import Picture
-from hospital_node.imaging.series import Volume
+from hospital_node.imaging.series import Stack, Volume
 from protocol.plan import Preprocessing, VolumeGrid
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -70,6 +70,21 @@ def fit_volume(volume: Volume, grid: VolumeGrid) -> Grid:
     return np.ascontiguousarray(np.clip(fitted, 0, 1))
 
 
+def fit_mask(mask: NDArray[np.uint8], preprocessing: Preprocessing) -> Grid:
+    """A mask of a picture, shape (H, W), where `fit` puts the picture. Shape (S, S), 0 or 1."""
+    steps = _mask_steps(max(mask.shape), preprocessing.size_px)
+    return np.ascontiguousarray(steps(mask[None].astype(np.float32))[0], dtype=np.float32)
+
+
+def fit_mask_volume(mask: NDArray[np.uint8], stack: Stack, grid: VolumeGrid) -> Grid:
+    """A mask of a volume, shape (D, H, W), where `fit_volume` puts the volume. 0 or 1."""
+    upright = turn(Volume(mask.astype(np.float32), stack.spacing_mm, stack.affine))
+    placed = MetaTensor(
+        torch.from_numpy(upright.voxels)[None], affine=torch.from_numpy(upright.affine)
+    )
+    return np.ascontiguousarray(_mask_volume_steps(grid)(placed)[0], dtype=np.float32)
+
+
 def turn(volume: Volume) -> Volume:
     """A volume with D nearest to the head, H to the back and W to the left.
 
@@ -111,6 +126,30 @@ def _steps(edge_px: int, size_px: int) -> Compose:
             Resize((size_px, size_px), mode="bilinear", anti_aliasing=True),
         ]
     )
+
+
+@lru_cache(maxsize=64)
+def _mask_steps(edge_px: int, size_px: int) -> Compose:
+    """As `_steps`, taking the value at the middle of each new pixel.
+
+    `nearest-exact`: plain `nearest` takes a corner, half a pixel beside what the picture shows.
+    """
+    return Compose(
+        [
+            SpatialPad((edge_px, edge_px), method="symmetric"),
+            Resize((size_px, size_px), mode="nearest-exact"),
+        ]
+    )
+
+
+@lru_cache(maxsize=8)
+def _mask_volume_steps(grid: VolumeGrid) -> Compose:
+    """As `_volume_steps`, taking the value at the middle of each new voxel; padded with nothing."""
+    if grid.spacing_mm is None:
+        return Compose([Resize(grid.size_voxels, mode="nearest-exact")])
+    spacing_mm = tuple(float(mm) for mm in grid.spacing_mm)
+    space = Spacing(pixdim=spacing_mm, mode="nearest", padding_mode="border")
+    return Compose([space, ResizeWithPadOrCrop(grid.size_voxels)])
 
 
 @lru_cache(maxsize=8)

@@ -4,13 +4,14 @@ The one rule: both are trained by the same steps behind the same `Engine`, so th
 sampling, noise or bill depends on which it is. What a plan costs is not known here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import numpy as np
 
 from hospital_node.errors import WeightsError
 from hospital_node.imaging.dataset import Patient
+from hospital_node.imaging.masks import OutlinedImage, read_masks
 from hospital_node.imaging.tensors import TensorCache
 from hospital_node.imaging.volume import IMAGENET_MEAN, IMAGENET_STD
 from hospital_node.training.engine import Engine, HeadEngine
@@ -21,7 +22,7 @@ from hospital_node.training.losses import Loss
 from hospital_node.training.model import check_installed, device_named
 from hospital_node.training.networks import build_network, check_hooked, check_question
 from hospital_node.training.overlap import outline_losses
-from hospital_node.training.pictures import PatientPictures, Picture
+from hospital_node.training.pictures import Masks, PatientPictures, Picture
 from hospital_node.training.question import Question, stack_labels
 from protocol.catalogue import card_of
 from protocol.plan import Plan, Task
@@ -96,8 +97,29 @@ class Workshop:
             labels=stack_labels([patient.label for patient in patients], plan.cohort),
             first_image=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             read=read,
+            read_masks=self._masks_of(patients, plan),
             loss=_loss_of(plan),
         )
+
+    def _masks_of(self, patients: Sequence[Patient], plan: Plan) -> Callable[[int], Masks] | None:
+        """What is outlined in each image, read when a step needs it; none of another question."""
+        if plan.cohort.task is not Task.SEGMENTATION:
+            return None
+        outlined = [
+            OutlinedImage(image, drawn)
+            for patient in patients
+            for image, drawn in zip(patient.images, patient.outlines, strict=True)
+        ]
+
+        def masks(row: int) -> Masks:
+            return read_masks(
+                outlined[row],
+                plan.cohort.classes,
+                preprocessing=plan.preprocessing,
+                tensors=self._tensors,
+            )
+
+        return masks
 
     def engine(self, plan: Plan, examples: Examples) -> Engine:
         """What computes the steps' sums of a plan.
