@@ -18,17 +18,20 @@ from audit.trust import Trust
 from deploy.demo_options import DemoOptions
 from deploy.demo_stage import Home
 from deploy.summary import (
+    Attack,
     Auc,
     Left,
     LogState,
     PlanTerms,
     Quarantined,
+    Rate,
     SiteResult,
     Summary,
 )
 from deploy.usage import Usage
 from protocol.budget import Charge, Partition, Purpose
 from protocol.events import Kind
+from protocol.membership import advantage_bound
 from protocol.plan import Plan
 from protocol.round import Closing
 
@@ -144,7 +147,22 @@ def _site(home: Home, report: dict[str, Any], charges: list[Charge]) -> SiteResu
         delta=float(report["delta"]),
         epsilon_per_image_claim=report["epsilon_per_image_claim"],
         images_per_patient_claim=report["images_per_patient_claim"],
+        attack=_attack(report),
     )
+
+
+def _attack(report: dict[str, Any]) -> Attack:
+    bound = advantage_bound(float(report["epsilon_charged"]), float(report["delta"]))
+    measured, released = (
+        (report[name] or {}).get("advantage") for name in ("membership", "membership_released")
+    )
+    return Attack(round(bound, 4), measured=_rate(measured), released=_rate(released))
+
+
+def _rate(interval: list[float | None] | None) -> Rate | None:
+    """None too where the interval has no ends."""
+    ends = [round(end, 4) for end in interval or () if end is not None]
+    return Rate(*ends) if len(ends) == 3 else None
 
 
 def _auc(report: dict[str, Any], which: str) -> Auc | None:

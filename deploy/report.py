@@ -22,6 +22,7 @@ def render_report(summary: Summary, *, made: datetime) -> str:
         lstrip_blocks=True,
     )
     environment.filters["figure"] = _figure
+    environment.filters["signed"] = _signed
     environment.filters["delta"] = _delta
     template = environment.get_template("report.html")
     return template.render(
@@ -44,6 +45,11 @@ def render_report(summary: Summary, *, made: datetime) -> str:
 def _figure(value: float | None, digits: int = 3) -> str:
     """A number to so many digits after the point; a dash where there is none."""
     return "–" if value is None else f"{value:,.{digits}f}".replace(",", "\u202f")
+
+
+def _signed(value: float) -> str:
+    """A difference to three digits, with its sign."""
+    return f"{'+' if value >= 0 else '−'}{_figure(abs(value))}"
 
 
 def _delta(value: float) -> str:

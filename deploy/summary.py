@@ -22,6 +22,30 @@ class Auc:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """A difference of rates, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """How far an attacker could tell by the model who was among a site's training patients.
+
+    An advantage is the rate of patients found less the rate of others taken for them.
+    """
+
+    bound: float
+    """The most that any attack can have at the ε that was charged."""
+    measured: Rate | None
+    """Of the hospital's own attack, in its own local view; none where it could not be made."""
+    released: Rate | None
+    """What anybody can compute from the noised counts in the evidence; none where none are."""
+
+
+@dataclass(frozen=True, slots=True)
 class SiteResult:
     """One hospital's own local view; only what it has released is known to the centre."""
 
@@ -45,6 +69,7 @@ class SiteResult:
     where it would have meant nothing at all (no finite ε)."""
     images_per_patient_claim: int
     """How many images that patient has."""
+    attack: Attack
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ from hospital_node.store import CastBallot
 from hospital_node.training.accountant import epsilon, frozen_epsilon
 from hospital_node.training.group import epsilon_with_images
 from hospital_node.training.mechanism import PatientMechanism
-from hospital_node.training.release import counting
-from hospital_node.voting import ProposedPlan, plans, rates_of
+from hospital_node.voting import ProposedPlan, plans, rates_of, releases_of
 from protocol.budget import Charge, Partition, Purpose, account_of
 from protocol.plan import Plan
 
@@ -61,11 +60,10 @@ def preview(site: Site, plan_id: str) -> Figures:
         sample_rate, noise = rates_of(site, plan, count=len(labels))
         mechanism = PatientMechanism.of(plan, sample_rate=sample_rate, noise_multiplier=noise)
         training = mechanism.billed(plan.rounds)
-        count = counting(float(site.policy.count_noise_multiplier))
         after = site.ledger.preview(
             connection,
             account_of(site.name),
-            mechanisms=(count, training),
+            mechanisms=(*releases_of(site), training),
             delta=plan.privacy.delta,
         )
     delta = float(plan.privacy.delta)

@@ -21,6 +21,7 @@ from hospital_node.judging.judgement import Groups, Judged, judge_models
 from hospital_node.judging.telling import Told, split_counts, told_findings, view_of
 from hospital_node.ledger import Access, refusal_of
 from hospital_node.local_events import ReportMade, report_made
+from hospital_node.membership import claim_membership, release_membership
 from hospital_node.policy import ReportPolicy
 from hospital_node.reads import note_read
 from hospital_node.site import Site
@@ -60,23 +61,28 @@ def _evaluate(
     claimed = _claim(site, admitted, candidate, randomness=randomness)
     if isinstance(claimed, Refused):
         return claimed
+    if isinstance(claimed, Charge):
+        claim_membership(site, admitted, candidate, randomness=randomness)
     _note_reads(site, admitted, selection)
     judged = _judge(site, admitted, selection, model=model, randomness=randomness)
     with site.pool.connection() as connection:
         if store.count_withdrawn(connection, admitted.plan.id):
             # Withdrawn while the work went on: figures about the patient do not leave.
             return Refused(Reason.DATA_WITHDRAWN, WITHDRAWN, admitted.order)
-        receipt, released = b"", None
+        receipt, released, known = b"", None, None
         if isinstance(claimed, Charge):
             told = _told(site, admitted.plan)
             figures = _figures(candidate, claimed, told=told, judged=judged, coins=randomness)
             receipt = site.outbox.append(connection, events.evaluation_released(figures))
             released = view_of(figures, claimed, told)
+            known = release_membership(
+                connection, site, judged, held_out=figures, randomness=randomness
+            )
         store.save_report(
             connection,
             admitted.plan.id,
             candidate.run_id,
-            report={**judged.report, "released": released},
+            report={**judged.report, "released": released, "membership_released": known},
             made_us=site.clock_us(),
         )
         said = _answer(site, candidate, receipt)

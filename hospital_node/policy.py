@@ -60,6 +60,19 @@ class ReleasePolicy(_Table):
     none is named."""
 
 
+class MembershipPolicy(_Table):
+    """What may be told of how well a model knows the patients it was trained on.
+
+    Nothing is, where nothing is told of held-out patients: it would have nothing to be held
+    against.
+    """
+
+    allowed: bool = True
+    noise_multiplier: Positive = Decimal(20)
+    """Noise of the counts of training patients: ε about 0.18 by itself. It is set aside from a
+    plan's ε, whose training then has 0.2 % more noise at ε = 3, and 2 % at ε = 1."""
+
+
 Share = Annotated[Decimal, Field(gt=0, lt=1)]
 
 
@@ -96,6 +109,7 @@ class Policy(_Table):
     consent: ConsentMode = ConsentMode.OPT_OUT
     """Whether patients are used unless they object, or only once they agree."""
     release_evaluation: ReleasePolicy = ReleasePolicy()
+    release_membership: MembershipPolicy = MembershipPolicy()
     report: ReportPolicy = ReportPolicy()
 
     @classmethod

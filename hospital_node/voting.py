@@ -19,6 +19,7 @@ from hospital_node.imaging import dataset
 from hospital_node.imaging.dataset import Selection
 from hospital_node.ledger import Access, OverBudget, Preview
 from hospital_node.local_events import VoteCast, vote_cast
+from hospital_node.membership import set_aside
 from hospital_node.policy import Forbidden, Permitted
 from hospital_node.provenance import DEIDENTIFICATION
 from hospital_node.site import Site
@@ -186,7 +187,7 @@ def rates_of(site: Site, plan: Plan, *, count: int) -> tuple[str, str]:
     """The q and σ that a ballot would name where the count of training patients is `count`.
 
     Raises:
-        PrivacyError: no noise keeps the plan's ε beside what the count costs.
+        PrivacyError: no noise keeps the plan's ε beside what the count and other releases cost.
     """
     share = min(1.0, plan.privacy.expected_patients / count)
     # Rounded up: billed at least as often as a patient joins in.
@@ -197,9 +198,14 @@ def rates_of(site: Site, plan: Plan, *, count: int) -> tuple[str, str]:
         float(plan.privacy.delta),
         sample_rate=sample_rate,
         steps=plan.total_steps,
-        also=(_counting(site),),
+        also=releases_of(site),
     )
     return decimal_text(sample_rate), decimal_text(noise)
+
+
+def releases_of(site: Site) -> tuple[Mechanism, ...]:
+    """What a plan releases about training patients beside its model, the count first."""
+    return (_counting(site), *set_aside(site.policy))
 
 
 def _check_budget(connection: Connection, site: Site, plan: Plan, *, ballot: Ballot) -> None:
@@ -210,7 +216,10 @@ def _check_budget(connection: Connection, site: Site, plan: Plan, *, ballot: Bal
         steps=plan.total_steps,
     )
     preview: Preview = site.ledger.preview(
-        connection, account_of(site.name), mechanisms=(training,), delta=plan.privacy.delta
+        connection,
+        account_of(site.name),
+        mechanisms=(training, *set_aside(site.policy)),
+        delta=plan.privacy.delta,
     )
     if not preview.is_affordable:
         raise VoteError(

@@ -12,9 +12,10 @@ from hospital_node.judging import classification
 from hospital_node.judging.classification import Answers, Terms, truth_of
 from hospital_node.judging.comparison import Model
 from hospital_node.training.evaluate import patient_answers
+from hospital_node.training.membership import attack, sureness_of
 from hospital_node.training.release import Cells, score_cells
 from hospital_node.training.trainable import Examples
-from protocol.plan import Plan
+from protocol.plan import Plan, Task
 from protocol.update import Packed
 
 
@@ -35,6 +36,8 @@ class Judged:
     """True figures: they stay here."""
     cells: Cells
     """Each held-out patient's cell by what the shared model said, a histogram a finding."""
+    cells_train: Cells
+    """The same of training patients."""
 
 
 def judge_models(
@@ -54,5 +57,11 @@ def judge_models(
         for patients in (groups.held_out, groups.train)
     )
     report = classification.judge(plan.cohort, held_out, train, traits=strata, terms=terms)
-    truth = truth_of(plan.cohort, held_out.labels)
-    return Judged(plan, report, score_cells(held_out.by[Model.SHARED], truth))
+    said, known = (
+        (one.by[Model.SHARED], truth_of(plan.cohort, one.labels)) for one in (held_out, train)
+    )
+    exclusive = plan.cohort.task is Task.MULTI_CLASS
+    report["membership"] = attack(
+        sureness_of(*known, exclusive=exclusive), sureness_of(*said, exclusive=exclusive)
+    )
+    return Judged(plan, report, score_cells(*said), score_cells(*known))

@@ -9,11 +9,13 @@ from html.parser import HTMLParser
 from deploy.charts import Scale, forest, roc_path, spending
 from deploy.report import render_report
 from deploy.summary import (
+    Attack,
     Auc,
     Left,
     LogState,
     PlanTerms,
     Quarantined,
+    Rate,
     SiteResult,
     Summary,
     summary_json,
@@ -35,6 +37,7 @@ SITE = SiteResult(
     delta=1e-5,
     epsilon_per_image_claim=15.9,
     images_per_patient_claim=4,
+    attack=Attack(0.9053, Rate(0.021, -0.04, 0.082), None),
 )
 
 SUMMARY = Summary(
@@ -170,3 +173,14 @@ def test_curves_stay_within_their_frames() -> None:
     assert all(
         shared is not None and shared.low < shared.value < shared.high for _, shared, _ in rows
     )
+
+
+def test_what_an_attack_gained_stands_beside_what_any_could_gain() -> None:
+    _, page = _page()
+    words = " ".join(" ".join(page.words).split())
+    for text in ("0.905", "+0.021", "−0.040 … +0.082", "not told"):
+        assert text in words
+    told = json.loads(summary_json(SUMMARY))["sites"][0]["attack"]
+    assert told["bound"] == 0.9053
+    assert told["measured"] == {"value": 0.021, "low": -0.04, "high": 0.082}
+    assert told["released"] is None

@@ -83,6 +83,7 @@ def test_what_had_used_the_images_is_listed(story: Story) -> None:
     assert {(one["round"], one["purpose"]) for one in done["uses"]} == {
         (0, "count"),
         (1, "training"),
+        (0, "membership"),
     }
     assert {one["run_id"] for one in done["uses"]} == {"", story.run_id}
     assert [one["run_id"] for one in done["models"]] == [story.run_id]

@@ -49,7 +49,7 @@ def test_the_budget_says_what_is_left_and_what_each_plan_took(
     assert (train["secure_noise"], held_out["secure_noise"]) == (True, True)
     assert sum(plan["charges"] for plan in train["plans"]) == train["charges"]
     mine = next(plan for plan in train["plans"] if plan["plan_id"] == plans[0].id)
-    assert (mine["title"], mine["rounds"], mine["charges"]) == ("The first plan", 2, 3)
+    assert (mine["title"], mine["rounds"], mine["charges"]) == ("The first plan", 2, 4)
     assert mine["epsilon_training_frozen"] < mine["epsilon_training"] < mine["epsilon"] <= 3
     assert mine["epsilon"] <= train["epsilon"]
     assert mine["epsilon_claimed_per_image"] <= 3 < mine["epsilon_per_image_claim_most"]
@@ -100,6 +100,17 @@ def test_a_draft_can_be_proposed_and_is_not_overwritten(people: Federation, tmp_
     assert plan.sites == ("north", "south", "west")
     with pytest.raises(ConfigurationError, match="exists already"):
         CliRunner().invoke(centre.app, words, catch_exceptions=False)
+
+
+def test_a_plan_of_several_findings_can_be_drafted(people: Federation, tmp_path: Path) -> None:
+    config = str(people.folder / "centre" / "centre.toml")
+    path = tmp_path / "plan.json"
+    words = ["draft", str(path), "--task", "multi-label", "--class", "effusion", "--class", "mass"]
+    invoked = CliRunner().invoke(centre.app, [*words, "--config", config], catch_exceptions=False)
+    assert invoked.exit_code == 0
+    plan = Plan.from_json(json.loads(path.read_text()))
+    assert plan.cohort.classes == ("effusion", "mass")
+    assert plan.network.classes == 2
 
 
 def test_a_coordinator_that_is_not_there_is_said_in_words(people: Federation) -> None:

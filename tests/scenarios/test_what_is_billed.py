@@ -9,12 +9,15 @@ import pytest
 from federation import HOSPITALS, Federation, small_plan
 from numpy.typing import NDArray
 
-from hospital_node import participation
+from hospital_node import participation, views
 from hospital_node.site import Site
+from hospital_node.training.accountant import epsilon
+from hospital_node.training.membership import told_apart
 from protocol.aggregation import Aggregation
-from protocol.budget import Charge, Purpose
+from protocol.budget import Charge, Partition, Purpose, account_of
+from protocol.membership import Membership
 from protocol.plan import Optimiser, Plan
-from protocol.round import OrderKind, Reason
+from protocol.round import Evaluation, OrderKind, Reason
 from protocol.update import Packed
 
 pytestmark = pytest.mark.scenario
@@ -86,6 +89,41 @@ def test_released_scores_carry_the_noise_that_was_billed(
     ]
     # 60 cells; the six patients of each hospital add at most 7 to what the noise comes to.
     assert 0.4 < sum(squares) / len(squares) < 1.9
+
+
+def test_how_well_a_model_knows_its_own_patients_is_told_within_the_plans_epsilon(
+    people: Federation, plans: tuple[Plan, Plan, Plan], first_run: str
+) -> None:
+    paid = {Charge.from_json(body).digest: body for body in bodies(people, "privacy.charged")}
+    told = [body for body in bodies(people, "membership.released") if body["run_id"] == first_run]
+    held_out = {
+        body["site"]: body
+        for body in bodies(people, "evaluation.released")
+        if body["run_id"] == first_run
+    }
+    assert sorted(body["site"] for body in told) == sorted(HOSPITALS)
+    squares = []
+    for body in told:
+        charge = paid[body["charge_digest"]]
+        assert (charge["purpose"], charge["partition"]) == ("membership", "train")
+        assert charge["mechanism"]["noise_multiplier"] == body["noise_multiplier"] == "20"
+        site = people.sites[body["site"]]
+        with site.pool.connection() as connection:
+            charges = site.ledger.charges(connection, account_of(site.name), Partition.TRAIN)
+        mine = [one for one in charges if one.plan_id == plans[0].id]
+        assert [one.purpose for one in mine].count(Purpose.MEMBERSHIP) == 1
+        assert epsilon([one.mechanism for one in mine], 1e-5) <= 3.0
+        # Before the figures leave, and after all training: nothing was kept back for them.
+        assert mine[-1].purpose is Purpose.MEMBERSHIP
+        apart = told_apart(Membership.from_json(body), Evaluation.from_json(held_out[site.name]))
+        report = next(one for one in views.report_view(site) if one["run_id"] == first_run)
+        assert report["membership_released"]["auc"] == (apart and list(apart.auc))
+        assert report["membership"]["patients_train"] <= 18
+        assert 0 <= report["membership"]["auc"][0] <= 1
+        squares += [(cell / 20) ** 2 for cell in (*body["negative"], *body["positive"])]
+    # 60 cells of noise; eighteen patients add less than one to their mean.
+    assert 0.4 < sum(squares) / len(squares) < 2.0
+    assert people.verify().is_verified
 
 
 class PowerCut:
