@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from deploy.errors import ExitCode
 from deploy.exits import exit_code_of
+from deploy.forms import Form
 from deploy.limits import SMALLEST_COHORT
 
 _out = Console()
@@ -147,6 +148,46 @@ def demo(
         positive=positive,
     )
     run_demo(options, _out)
+
+
+@app.command()
+def accuracy(
+    images: Annotated[
+        Path, typer.Option(help="Folder with labels.csv and the images that it names.")
+    ],
+    sites: Annotated[str, typer.Option(help="Numbers of hospitals, each dealt anew.")] = "1,3,10",
+    epsilon: Annotated[
+        str, typer.Option(help="Privacy bounds of every patient; inf is none.")
+    ] = "inf,8,3,1",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How often each is tried.")] = 3,
+    network: Annotated[
+        str | None, typer.Option(help="A network of the catalogue, instead of the default.")
+    ] = None,
+    patient_column: Annotated[str, typer.Option(help="Who is one patient.")] = "patient_id",
+    label_column: Annotated[str, typer.Option(help="What was found.")] = "label",
+    positive: Annotated[
+        str | None, typer.Option(help="The label that is the finding, where it is not plain.")
+    ] = None,
+    held_out: Annotated[
+        str, typer.Option(help="The split to test on; without a split column, a quarter.")
+    ] = "test",
+    cache: Annotated[Path, typer.Option(help="Where features are kept for the next time.")] = Path(
+        "out/accuracy"
+    ),
+    form: Annotated[Form, typer.Option(help="How the figures are printed.")] = Form.TABLE,
+) -> None:
+    """What the default plan gives on your images: AUC by number of hospitals and by ε."""
+    from deploy.accuracy import measure_accuracy, read_trials  # noqa: PLC0415 - see above
+    from deploy.accuracy_cohort import Columns  # noqa: PLC0415
+    from deploy.accuracy_report import caption, written  # noqa: PLC0415
+    from deploy.acts import Acts  # noqa: PLC0415
+
+    trials = read_trials(sites, epsilon, seeds=seeds, network=network)
+    columns = Columns(patient_column, label_column, positive, held_out)
+    with Acts(_err) as acts, acts.act("Accuracy") as act:
+        found = measure_accuracy(images, columns, trials, cache=cache, tell=act.watch)
+        act.outcome = caption(found)
+    _out.print(written(found, form), soft_wrap=form is not Form.TABLE, markup=False)
 
 
 @app.command()

@@ -69,12 +69,17 @@ def question_about(folders: Sequence[Path], positive: str | None) -> Question:
     return Question(
         modalities=tuple(sorted(modalities | {"CR", "DX"})),
         label="label",
-        positive=_positive_of(values, positive),
+        positive=positive_of(values, positive),
         largest_site=max(len({row["patient_id"] for row in site}) for site in rows),
     )
 
 
-def _positive_of(values: Sequence[str], wanted: str | None) -> str:
+def positive_of(values: Sequence[str], wanted: str | None) -> str:
+    """The label that is the finding: the one `wanted`, or the only one that names something found.
+
+    Raises:
+        ImagesError: there are not two classes, or which one is positive cannot be told.
+    """
     if len(values) < 2:
         raise ImagesError(
             f"the labels hold one class alone ({', '.join(values)}); a model tells two apart"

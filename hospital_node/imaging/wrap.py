@@ -100,10 +100,33 @@ def wrap_folder(
         for done, row in enumerate(table.rows, start=1):
             writer = writers[dealt[row["patient_id"]]]
             file = f"{done:06d}.dcm"
-            write_instance(writer.folder / file, _wrap(source, row, claims or Claims()))
+            write_instance(writer.folder / file, wrap_image(source, row, claims or Claims()))
             writer.write(row | {"file": file})
             progress(done, len(table.rows))
         return tuple(writer.summary() for writer in writers)
+
+
+def wrap_image(source: Path, row: dict[str, str], claims: Claims) -> Dataset:
+    """The instance of the image that `row` of the labels file in `source` names.
+
+    Raises:
+        SourceImageError: the file starts like an image and breaks off.
+    """
+    path = source / row["file"]
+    content_digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    modality = row.get("modality", "").upper() or claims.modality
+    sop_class = _SOP_CLASSES.get(modality, SecondaryCaptureImageStorage)
+    instance = new_instance(sop_class, modality, _identity(row, content_digest))
+    instance.ImageType = ["DERIVED", "SECONDARY"]
+    instance.ConversionType = "WSD"  # PS3.3 C.8.6.1: made at a workstation
+    instance.PhotometricInterpretation = "MONOCHROME2"
+    if claims.annotation is not Annotation.UNKNOWN:
+        instance.BurnedInAnnotation = claims.annotation.value.upper()
+    stored = _put_source(instance, path)
+    bits = stored.dtype.itemsize * 8
+    instance.WindowCenter, instance.WindowWidth = 2 ** (bits - 1), 2**bits  # the scale as it is
+    set_pixels(instance, stored, bits=bits, syntax=ExplicitVRLittleEndian)
+    return instance
 
 
 def deal_patients(table: Table, sites: int) -> dict[str, int]:
@@ -185,24 +208,6 @@ def _is_image(path: Path) -> bool:
             return True
     except _UNREADABLE:
         return False
-
-
-def _wrap(source: Path, row: dict[str, str], claims: Claims) -> Dataset:
-    path = source / row["file"]
-    content_digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    modality = row.get("modality", "").upper() or claims.modality
-    sop_class = _SOP_CLASSES.get(modality, SecondaryCaptureImageStorage)
-    instance = new_instance(sop_class, modality, _identity(row, content_digest))
-    instance.ImageType = ["DERIVED", "SECONDARY"]
-    instance.ConversionType = "WSD"  # PS3.3 C.8.6.1: made at a workstation
-    instance.PhotometricInterpretation = "MONOCHROME2"
-    if claims.annotation is not Annotation.UNKNOWN:
-        instance.BurnedInAnnotation = claims.annotation.value.upper()
-    stored = _put_source(instance, path)
-    bits = stored.dtype.itemsize * 8
-    instance.WindowCenter, instance.WindowWidth = 2 ** (bits - 1), 2**bits  # the scale as it is
-    set_pixels(instance, stored, bits=bits, syntax=ExplicitVRLittleEndian)
-    return instance
 
 
 def _put_source(instance: Dataset, path: Path) -> Stored:

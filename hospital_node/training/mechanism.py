@@ -4,13 +4,19 @@ The one rule: nobody else holds q, σ or C, so a step cannot be taken with other
 that are billed. What is trained is not known here.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from hospital_node.errors import PrivacyError
+from hospital_node.training.accountant import calibrate
 from protocol.budget import Mechanism
 from protocol.plan import Plan
 from protocol.record import decimal_text
+
+SAMPLE_RATE_DIGITS = 6
+"""Digits of q after the point: one patient in a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +75,28 @@ class PatientMechanism:
             noise_multiplier=decimal_text(self.noise_multiplier),
             steps=self.steps * rounds,
         )
+
+
+def rates(plan: Plan, *, patients: int, also: Sequence[Mechanism]) -> tuple[str, str]:
+    """The q and σ with which a hospital of so many training patients keeps the plan's ε.
+
+    Args:
+        plan: the plan.
+        patients: their noised count, which is public.
+        also: what else the plan releases about the same patients.
+
+    Raises:
+        PrivacyError: no noise keeps the plan's ε beside what `also` costs.
+    """
+    share = min(1.0, plan.privacy.expected_patients / patients)
+    # Rounded up: billed at least as often as a patient joins in.
+    step = 10**SAMPLE_RATE_DIGITS
+    sample_rate = math.ceil(share * step) / step
+    noise = calibrate(
+        float(plan.privacy.epsilon),
+        float(plan.privacy.delta),
+        sample_rate=sample_rate,
+        steps=plan.total_steps,
+        also=also,
+    )
+    return decimal_text(sample_rate), decimal_text(noise)
