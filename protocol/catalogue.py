@@ -24,8 +24,8 @@ class Card(Record):
 
     name: Name
     weights_digest: Digest
-    """Digest of the public weights file the hospital installed; of a network that is trained from
-    its first layer, `packed_digest` of the body it starts from."""
+    """Digest of the public weights file the hospital installed, or of the wavelets it computes; of
+    a network that is trained from its first layer, `packed_digest` of the body it starts from."""
     features: Annotated[int, Field(ge=1)]
     """Width of the body's output, the input of the trained head."""
     body: tuple[Tensor, ...] = ()
@@ -46,6 +46,13 @@ CATALOGUE: dict[str, Card] = {
             weights_digest="sha256:"
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             features=1280,
+        ),
+        # No file: wavelets that the node computes, 217 paths in 4 by 4 tiles, by their own digest.
+        Card(
+            name="scatternet-head",
+            weights_digest="sha256:"
+            "eabd2f112ba6e3b656e3797a1032a5671f5b52f50c1f66922b1cf8da57367417",
+            features=3472,
         ),
         Card(
             name="groupnorm-cnn",

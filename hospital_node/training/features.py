@@ -19,7 +19,7 @@ from hospital_node.imaging.dataset import Patient, read_pixels
 from hospital_node.imaging.tensors import TensorCache
 from hospital_node.imaging.volume import Grid, fit, fit_volume, normalise
 from hospital_node.imaging.volumes import ImageRef, VolumeRef, read_volume
-from hospital_node.training.model import Backbone, device_named, normalise_features
+from hospital_node.training.model import Body, device_named, frozen_body, normalise_features
 from hospital_node.training.question import stack_labels
 from protocol.catalogue import card_of
 from protocol.plan import Plan, Preprocessing
@@ -97,7 +97,7 @@ class FeatureCache:
         """The features of all images of `patients`, computing those that are not kept yet.
 
         Raises:
-            WeightsError: see `Backbone`.
+            WeightsError: see `frozen_body`.
         """
         refs = {ref.content_digest: ref for patient in patients for ref in patient.images}
         folder = self._folder / _key(plan)
@@ -122,7 +122,7 @@ class FeatureCache:
         self, refs: Sequence[ImageRef | VolumeRef], plan: Plan, folder: Path
     ) -> Iterator[dict[str, NDArray[np.float32]]]:
         """Features by content digest, batch by batch; full shards are on disk when yielded."""
-        backbone = Backbone(plan.network, device_named(self._device))
+        backbone = frozen_body(plan.network, device_named(self._device))
         folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(refs), SHARD_IMAGES):
             part = refs[start : start + SHARD_IMAGES]
@@ -152,14 +152,14 @@ def _batches(
         yield refs[start : start + size]
 
 
-def _rows(backbone: Backbone, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def _rows(backbone: Body, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """The features of each input, shape (B, F); of a volume, the mean of those of its slices."""
     if inputs[0].ndim == 3:
         return backbone.features(np.stack(inputs))
     return np.stack([_volume_row(backbone, volume) for volume in inputs])
 
 
-def _volume_row(backbone: Backbone, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+def _volume_row(backbone: Body, volume: NDArray[np.float32]) -> NDArray[np.float32]:
     """Shape (F,), for slices of shape (D, 3, S, S)."""
     total = sum(
         backbone.features(volume[start : start + BATCH_IMAGES]).sum(axis=0)

@@ -7,7 +7,7 @@ no code from the file is run. What the networks are trained on is not known here
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -18,9 +18,13 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hospital_node.errors import WeightsError
-from protocol.catalogue import card_of, layout_of
+from hospital_node.training import scattering
+from protocol.catalogue import Card, card_of, layout_of
 from protocol.plan import Network, Plan
 from protocol.update import Layout, Packed, Tensor, pack, unpack
+
+SCATTERNET = "scatternet-head"
+"""The one frozen body without a weights file: what it computes stands in `scattering`."""
 
 
 def installed_weights() -> Path:
@@ -35,7 +39,7 @@ def check_installed(plan: Plan) -> None:
         WeightsError: the weights are missing or others, or the network built here has another form.
         ProtocolError: the catalogue has no such network.
     """
-    _check_digest(installed_weights(), card_of(plan.network).weights_digest)
+    _check_weights(card_of(plan.network))
     if layout(plan) != layout_of(plan.network):
         raise WeightsError("the network built here has another layout than the catalogue says")
 
@@ -45,6 +49,27 @@ def device_named(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
+
+
+class Body(Protocol):
+    """What is frozen, and turns an image into a vector of features."""
+
+    def features(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of `images`, shape (B, 3, S, S), each by itself alone. Shape (B, F), float32."""
+        ...
+
+
+def frozen_body(network: Network, device: torch.device) -> Body:
+    """The frozen body of a plan's network.
+
+    Raises:
+        WeightsError: what is installed is not what the plan names.
+        ProtocolError: the catalogue has no such network.
+    """
+    _check_weights(card_of(network))
+    if network.name == SCATTERNET:
+        return scattering.Scattering(device)
+    return Backbone(network, device)
 
 
 class Backbone:
@@ -86,6 +111,17 @@ def _fold_norms(model: nn.Module) -> None:
         after = cast(nn.BatchNorm2d, owner.get_submodule(norm))
         setattr(owner, convolution, fuse_conv_bn_eval(before, after))
         setattr(owner, norm, nn.Identity())
+
+
+def _check_weights(card: Card) -> None:
+    """Pass when the body computed here is the one whose digest the card has."""
+    if card.name != SCATTERNET:
+        _check_digest(installed_weights(), card.weights_digest)
+    elif scattering.digest() != card.weights_digest:
+        raise WeightsError(
+            f"the wavelets of this version are {scattering.digest()}, the plan names "
+            f"{card.weights_digest}; install the version that the plan was made with"
+        )
 
 
 def _check_digest(path: Path, expected: str) -> None:
