@@ -4,7 +4,6 @@ The one rule: a plan is read from the log and believed by the centre's signature
 commitment to the images, and the charge for counting them commit together or not at all.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 from audit.entry import Entry
@@ -23,7 +22,7 @@ from hospital_node.membership import set_aside
 from hospital_node.policy import Forbidden, Permitted
 from hospital_node.provenance import DEIDENTIFICATION
 from hospital_node.site import Site
-from hospital_node.training.accountant import calibrate
+from hospital_node.training.mechanism import rates
 from hospital_node.training.release import counting, noised_count
 from protocol import events
 from protocol.ballot import Ballot, Choice
@@ -33,12 +32,7 @@ from protocol.event import Actor
 from protocol.events import Kind
 from protocol.manifest import Manifest
 from protocol.plan import Plan
-from protocol.record import decimal_text
 from protocol.words import Ground
-
-SAMPLE_RATE_DIGITS = 6
-"""Digits of q after the point: one patient in a million."""
-
 
 SALT_BYTES = 32
 """Of the commitment to the images: beyond guessing."""
@@ -189,18 +183,7 @@ def rates_of(site: Site, plan: Plan, *, count: int) -> tuple[str, str]:
     Raises:
         PrivacyError: no noise keeps the plan's ε beside what the count and other releases cost.
     """
-    share = min(1.0, plan.privacy.expected_patients / count)
-    # Rounded up: billed at least as often as a patient joins in.
-    step = 10**SAMPLE_RATE_DIGITS
-    sample_rate = math.ceil(share * step) / step
-    noise = calibrate(
-        float(plan.privacy.epsilon),
-        float(plan.privacy.delta),
-        sample_rate=sample_rate,
-        steps=plan.total_steps,
-        also=releases_of(site),
-    )
-    return decimal_text(sample_rate), decimal_text(noise)
+    return rates(plan, patients=count, also=releases_of(site))
 
 
 def releases_of(site: Site) -> tuple[Mechanism, ...]:
