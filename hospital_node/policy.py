@@ -182,8 +182,8 @@ class Policy(_Table):
             card_of(plan.network)
         except ProtocolError as cause:
             return str(cause)
-        if plan.network.classes != 1:
-            return f"{plan.network.classes} classes; this node trains one logit"
+        if plan.cohort.task is Task.SEGMENTATION:
+            return "it outlines structures; this node answers for whole images"
         foreign = sorted(set(plan.cohort.modality) - set(self.allowed_modalities))
         if foreign:
             return (

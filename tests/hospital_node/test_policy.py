@@ -41,10 +41,10 @@ def test_a_plan_within_the_defaults_is_permitted() -> None:
         ),
         (
             a_plan(
-                cohort=a_cohort(positive="", task=Task.MULTI_CLASS, classes=("a", "b", "c")),
+                cohort=a_cohort(positive="", task=Task.SEGMENTATION, classes=("a", "b", "c")),
                 network=a_plan().network.model_copy(update={"classes": 3}),
             ),
-            "one logit",
+            "outlines structures",
         ),
     ],
 )
@@ -153,6 +153,7 @@ def test_a_site_without_some_of_several_classes_takes_part_and_with_one_alone_do
         cohort=a_cohort(positive="", task=task, classes=("a", "b", "c")),
         network=a_plan().network.model_copy(update={"classes": 3}),
     )
+    assert Policy().permits(plan) == Permitted()
     assert Policy().permits_cohort(plan, answers * 50) == Permitted()
     verdict = Policy().permits_cohort(plan, answers[:1] * 100)
     assert isinstance(verdict, Forbidden)
