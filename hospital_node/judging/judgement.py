@@ -8,11 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hospital_node.judging import classification
 from hospital_node.judging.classification import Answers, Terms, truth_of
 from hospital_node.judging.comparison import Model
 from hospital_node.training.evaluate import patient_answers
-from hospital_node.training.membership import attack, sureness_of
+from hospital_node.training.membership import Sureness, attack, sureness_of
+from hospital_node.training.outlines import (
+    DICE_BINS,
+    LEVEL,
+    RESAMPLES,
+    Overlaps,
+    describe_dice,
+    dice_cells,
+    patient_dice,
+)
+from hospital_node.training.pictures import PatientPictures
 from hospital_node.training.release import Cells, score_cells
 from hospital_node.training.trainable import Examples
 from protocol.plan import Plan, Task
@@ -49,6 +61,8 @@ def judge_models(
     terms: Terms,
 ) -> Judged:
     """Judge both models on the held-out patients; `strata` gives each one's value of each trait."""
+    if plan.cohort.task is Task.SEGMENTATION:
+        return _judge_outlines(plan, groups, models, seed=terms.seed)
     held_out, train = (
         Answers(
             patients.labels,
@@ -65,3 +79,32 @@ def judge_models(
         sureness_of(*known, exclusive=exclusive), sureness_of(*said, exclusive=exclusive)
     )
     return Judged(plan, report, score_cells(*said), score_cells(*known))
+
+
+def _judge_outlines(
+    plan: Plan, groups: Groups, models: Mapping[Model, Packed], *, seed: int
+) -> Judged:
+    """Judge both models by how far they and people outline the same; there is no ROC curve."""
+    held_out, train = (
+        {which: patient_dice(plan, model, patients) for which, model in models.items()}
+        for patients in (groups.held_out, groups.train)
+        if isinstance(patients, PatientPictures)
+    )
+    said, known = held_out[Model.SHARED], train[Model.SHARED]
+    described = describe_dice(plan.cohort, {str(k): v for k, v in held_out.items()}, seed=seed)
+    report = {
+        "task": str(plan.cohort.task),
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        **{f"auc_{model}{part}": None for model in Model for part in ("", "_ci")},
+        **{f"roc_{model}": None for model in Model},
+        **described,
+        "membership": attack(_fit_of(known), _fit_of(said)),
+    }
+    cells, cells_train = (Cells(dice_cells(one), DICE_BINS) for one in (said, known))
+    return Judged(plan, report, cells, cells_train)
+
+
+def _fit_of(overlaps: Overlaps) -> Sureness:
+    """How well each patient is outlined, over all structures: what a model has seen it fits."""
+    return Sureness(overlaps.mean(axis=1), np.zeros(len(overlaps), dtype=np.int64))

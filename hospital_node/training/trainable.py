@@ -106,9 +106,9 @@ class Workshop:
         if plan.cohort.task is not Task.SEGMENTATION:
             return None
         outlined = [
-            OutlinedImage(image, drawn)
+            OutlinedImage(patient.images[place], drawn)
             for patient in patients
-            for image, drawn in zip(patient.images, patient.outlines, strict=True)
+            for place, drawn in enumerate(patient.outlines)
         ]
 
         def masks(row: int) -> Masks:

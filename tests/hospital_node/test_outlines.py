@@ -8,11 +8,13 @@ import numpy as np
 import psycopg
 import pytest
 from hospital_home import enrolled_home
+from protocol_strategies import a_plan
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from seg import HEART, LUNG, TABLE, bytes_of, segmentation
 from synthetic import file_of, stored_chest
 from torso import Protocol, write_series
+from training_cases import SeededRandomness, a_mechanism
 
 from audit.settings import read_settings
 from hospital_node.imaging.consent import ConsentMode
@@ -22,8 +24,17 @@ from hospital_node.imaging.folder import silent
 from hospital_node.imaging.masks import OutlinedImage, read_masks
 from hospital_node.imaging.tensors import TensorCache
 from hospital_node.intake import scan
+from hospital_node.judging.classification import Terms
+from hospital_node.judging.comparison import Model, Points
+from hospital_node.judging.judgement import Groups, judge_models
+from hospital_node.judging.telling import split_counts, told_findings
 from hospital_node.settings import NodeSettings
-from protocol.plan import Cohort, Preprocessing, Task, VolumeGrid
+from hospital_node.training.features import FeatureCache, read_kept
+from hospital_node.training.release import noised_histograms
+from hospital_node.training.train import train_steps
+from hospital_node.training.trainable import Way, Workshop
+from protocol.catalogue import CATALOGUE, initial_state
+from protocol.plan import Cohort, Network, Preprocessing, Task, VolumeGrid
 
 SALT = b"sixteen or more bytes of salt"
 WANTED = Preprocessing(size_px=64)
@@ -205,3 +216,45 @@ def test_a_segmentation_is_no_image_where_outlines_are_not_wanted(home: Path) ->
     put(home, "a.dcm", segmentation([chest], both(chest), (LUNG, HEART)))
     scanned = take_in(home)
     assert (scanned["indexed"], scanned["reasons"]) == (1, {"no-outlines": 1})
+
+
+def test_from_files_to_a_step_and_what_may_be_told_of_it(
+    home: Path, connection: psycopg.Connection
+) -> None:
+    for number in range(3):
+        chest = put_chest(home, f"P{number}")
+        put(home, f"seg{number}.dcm", segmentation([chest], both(chest), (LUNG, HEART)))
+    take_in(home)
+    card = CATALOGUE["unet-2d"]
+    plan = a_plan(
+        network=Network(name=card.name, weights_digest=card.weights_digest, classes=2),
+        cohort=cohort("heart", "lung"),
+        preprocessing=Preprocessing(size_px=32),
+    )
+    tensors = TensorCache(home / "tensors", limit_bytes=10**8)
+    features = FeatureCache(home / "features", read=read_kept(tensors), device="cpu")
+    workshop = Workshop(features, tensors, device="cpu", way=Way.LOOP)
+    workshop.check(plan)
+    everybody = found(connection, plan.cohort)
+    examples = workshop.examples((*everybody.train, *everybody.held_out), plan)
+    mechanism = a_mechanism(sample_rate=1.0, expected_patients=3, steps=1)
+    start = initial_state(plan.network)
+    coins = SeededRandomness(0)
+    engine = workshop.engine(plan, examples)
+    change = train_steps(plan, engine, mechanism=mechanism, start=start, randomness=coins)
+    assert np.isfinite(change).all()
+    assert change.any()
+    judged = judge_models(
+        plan,
+        Groups(examples, examples),
+        {Model.SHARED: start + change, Model.ALONE: start},
+        strata={},
+        terms=Terms(Points((), (), least=1), smallest_group=1, seed=0),
+    )
+    assert [one["name"] for one in judged.report["structures"]] == ["heart", "lung"]
+    assert judged.report["structures"][0]["local"] == [0.0, 0.0, 0.0]  # zeros find nothing
+    told = told_findings(plan.cohort, ())
+    histograms = noised_histograms(told.of(judged.cells), noise_multiplier=1e-9, randomness=coins)
+    assert histograms.sum(axis=1).tolist() == [3, 3]
+    assert split_counts(histograms)[0] == ()
+    assert float(told.sensitivity) == pytest.approx(2**0.5, abs=1e-6)
