@@ -18,6 +18,7 @@ from hospital_node.console import (
     Config,
     progress_bar,
     show,
+    stderr,
     stdout,
     table,
 )
@@ -60,6 +61,7 @@ def ingest(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
         return
     stdout.print(f"{report['indexed']} images indexed, {len(report['quarantined'])} in quarantine")
     _show_reports(report["reports"])
+    _show_outlines(report["outlines"])
     if report["not_moved"]:
         stdout.print(
             f"{report['not_moved']} patients stay in the partition they were first put in, though "
@@ -98,6 +100,7 @@ def scan(
         f"{report['read']} read, {report['unchanged']} as they were, {report['gone']} gone"
     )
     _show_reports(report["reports"])
+    _show_outlines(report["outlines"])
 
 
 def _show_reports(reports: dict[str, Any]) -> None:
@@ -107,6 +110,18 @@ def _show_reports(reports: dict[str, Any]) -> None:
         stdout.print(table("Reports that give no label", reports["refused"], columns))
     if reports["taken"]:
         stdout.print(f"{reports['taken']} reports give labels")
+
+
+def _show_outlines(outlines: dict[str, Any]) -> None:
+    """What became of segmentations (DICOM SEG), where there are any."""
+    if outlines["refused"]:
+        columns = ("file", "reason", "explanation")
+        stdout.print(table("Segmentations that outline nothing", outlines["refused"], columns))
+    if outlines["taken"]:
+        stdout.print(
+            f"{outlines['taken']} segmentations give outlines; {outlines['unknown_segments']} "
+            "segments are of no structure that images.seg names"
+        )
 
 
 @app.command()
@@ -162,16 +177,28 @@ def approve(
 
 
 @app.command()
-def report(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
+def report(
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with all figures; it stays here.")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
     """Show this hospital's own view of each model: better for our patients, or not?"""
     # The reports are in the database: no need to open the whole site, which loads torch.
-    from hospital_node.reports import show_reports  # noqa: PLC0415
+    from hospital_node.reports import show_reports, write_page  # noqa: PLC0415
 
     reports = show_reports(read_settings(config, NodeSettings))
+    if html is not None:
+        write_page(reports, html)
+        stderr.print(f"{html} holds true figures about patients; keep it in this hospital")
     if as_json:
         print(json.dumps(reports, indent=2))
         return
-    columns = ("run_id", "patients_train", "auc_global", "auc_local", "epsilon_charged", "delta")
+    columns = (
+        *("run_id", "patients_train", "auc_global", "auc_local", "better"),
+        *("epsilon_charged", "delta"),
+    )
     title = "This hospital's own view; true figures, they stay here"
     show(title, reports, columns, as_json=False)
 
