@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -50,6 +51,20 @@ _STATUS: dict[type[NodeError], HTTPStatus] = {
 }
 
 
+_FAULTS = (
+    TurnedAwayError,
+    NodeError,
+    psycopg.OperationalError,
+    HTTPException,
+    RequestValidationError,
+)
+
+_AWAY = (
+    "The database does not answer, so nothing was changed and nothing is shown. What was signed or "
+    "saved before is kept; try again in a moment."
+)
+
+
 def create_app(desk: ReviewDesk) -> FastAPI:
     """The application.
 
@@ -62,7 +77,7 @@ def create_app(desk: ReviewDesk) -> FastAPI:
         app.include_router(part.router)
     check_routes(app)
     app.middleware("http")(_add_headers)
-    for fault in (TurnedAwayError, NodeError, HTTPException, RequestValidationError):
+    for fault in _FAULTS:
         app.add_exception_handler(fault, _answer)
     return app
 
@@ -128,6 +143,8 @@ def _said(fault: Exception) -> tuple[int, str, str]:
             status = _STATUS.get(type(fault), HTTPStatus.INTERNAL_SERVER_ERROR)
             text = str(fault)
             return status, f"{text[:1].upper()}{text[1:]}.", ""
+        case psycopg.OperationalError():
+            return HTTPStatus.SERVICE_UNAVAILABLE, _AWAY, ""
         case HTTPException():
             return fault.status_code, "There is no such page here.", ""
         case _:

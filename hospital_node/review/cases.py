@@ -149,7 +149,7 @@ def find_case(act: Act, case_id: str) -> Case:
 
 
 def _select(act: Act, case_id: str | None) -> list[Case]:
-    person = act.person
+    person, query = act.person, _CASES if case_id is None else _ONE_CASE
     asked = {
         "account": person.account,
         "case": case_id,
@@ -158,17 +158,17 @@ def _select(act: Act, case_id: str | None) -> list[Case]:
         "profile": profile_of().digest,
         "adjudicates": person.role is Role.ADJUDICATOR,
     }
-    return [_case(row, person) for row in act.connection.execute(_CASES, asked).fetchall()]
+    return [_case(row, person) for row in act.connection.execute(query, asked).fetchall()]
 
 
-_CASES = """
+_SELECT = """
     WITH studies AS (
         SELECT study, min(pseudonym) AS pseudonym,
             string_agg(DISTINCT modality, '/') AS modality,
             string_agg(DISTINCT body_part, ', ') FILTER (WHERE body_part <> '') AS body_part,
             max(studied) AS studied, max(age_years) AS age_years, sum(frames) AS images
         FROM imaging_instance JOIN imaging_fit USING (instance)
-        WHERE profile = %(profile)s AND study IN (SELECT study FROM review_case)
+        WHERE profile = %(profile)s AND study IN (SELECT study FROM review_case WHERE {which})
         GROUP BY study
     )
     SELECT one.case_id, one.study, one.question, label, findings, takes_many, priority, modality,
@@ -183,7 +183,7 @@ _CASES = """
         ON claim.case_id = one.case_id AND claim.expires_us > %(now)s
     LEFT JOIN review_latest AS latest
         ON latest.case_id = one.case_id AND latest.account = %(account)s
-    WHERE (%(case)s::text IS NULL OR one.case_id = %(case)s)
+    WHERE one.{which}
         AND NOT EXISTS (SELECT FROM imaging_withdrawal WHERE pseudonym = studies.pseudonym)
         AND answer IS DISTINCT FROM 'opted-out'
         AND (%(mode)s = 'opt-out' OR answer = 'consented')
@@ -193,6 +193,10 @@ _CASES = """
 """
 """A reader's cases are those that want a reader and those they have read; how many others have is
 not told. An adjudicator's are those where readers differ and those they have decided."""
+
+_CASES = _SELECT.format(which="case_id IS NOT NULL").encode()
+_ONE_CASE = _SELECT.format(which="case_id = %(case)s").encode()
+"""Apart, so that each picture that is asked for costs a look at one case and not at all."""
 
 
 def _case(row: Sequence[object], person: Person) -> Case:

@@ -3,6 +3,7 @@
 import { ask } from "./pictures.js";
 
 const SOON_MS = 700;
+const AGAIN_MS = 5000;
 
 /** Have a form save itself; returns what saves it at once. */
 export function keepDraft(form, address) {
@@ -30,7 +31,8 @@ export function keepDraft(form, address) {
       if (isSaved) say(`Draft saved at ${time}`);
     } catch (fault) {
       isSaved = false;
-      say(`The draft is not saved. ${fault.message}`, true);
+      say(`The draft is not saved yet. ${fault.message}`, true);
+      timer = setTimeout(saveInTurn, AGAIN_MS);
     }
   };
 

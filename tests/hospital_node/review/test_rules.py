@@ -60,6 +60,28 @@ def test_a_draft_outlives_lock_and_session(room: Room, ann: Visitor) -> None:
     assert "left apex" in again.open(number).text
 
 
+def test_a_database_that_restarts_is_told_plainly_and_loses_nothing(
+    room: Room, ann: Visitor
+) -> None:
+    number = room.numbers()[0]
+    ann.open(number)
+    said = {"form_token": ann.form_token, "finding": "nodule", "confidence": "3"}
+    with psycopg.connect(room.settings.database.dsn, autocommit=True) as connection:
+        connection.execute(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()
+            """
+        )
+    answers = [ann.send(f"/cases/{number}/draft", said) for _ in range(20)]
+    told = [answer for answer in answers if answer.status_code != 200]
+    assert told
+    assert {answer.status_code for answer in told} == {503}
+    assert all("nothing was changed" in answer.text for answer in told)
+    assert answers[-1].status_code == 200
+    assert room.rows("SELECT finding FROM review_draft") == [(["nodule"],)]
+
+
 def test_a_wrong_password_signs_nothing_and_loses_nothing(room: Room, ann: Visitor) -> None:
     number = room.numbers()[0]
     ann.open(number)
