@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, sql
 from psycopg.types.json import Jsonb
 
 from hospital_node.imaging.quarantine import Quarantined
@@ -87,28 +87,65 @@ def holders_of(connection: Connection[Any], instances: Iterable[str]) -> dict[st
     return {instance: Holder(path, fingerprint) for instance, path, fingerprint in rows}
 
 
-_PUT_INSTANCE = """
-    INSERT INTO imaging_instance (
-        instance, pseudonym, study, series, path, fingerprint, modality, body_part,
-        view_position, studied, age_years, sop_class, transfer_syntax, rows_px, columns_px, frames,
-        bits_stored, spacing_mm, position_mm, orientation, labels
-    )
-    VALUES (
-        %(instance)s, %(pseudonym)s, %(study)s, %(series)s, %(path)s, %(fingerprint)s,
-        %(modality)s, %(body_part)s, %(view_position)s, %(studied)s, %(age_years)s, %(sop_class)s,
-        %(syntax)s, %(rows_px)s, %(columns_px)s, %(frames)s, %(bits_stored)s, %(spacing_mm)s,
-        %(position_mm)s, %(orientation)s, %(labels)s
-    )
-"""
+_COLUMNS = (
+    "instance",
+    "pseudonym",
+    "study",
+    "series",
+    "path",
+    "fingerprint",
+    "modality",
+    "body_part",
+    "view_position",
+    "studied",
+    "age_years",
+    "sop_class",
+    "transfer_syntax",
+    "rows_px",
+    "columns_px",
+    "frames",
+    "bits_stored",
+    "spacing_mm",
+    "position_mm",
+    "orientation",
+    "labels",
+)
+
+_PUT_INSTANCES = sql.SQL("COPY imaging_instance ({}) FROM STDIN").format(
+    sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
+)
 
 
-def _row_of(image: Indexed) -> dict[str, Any]:
-    row = {name: getattr(image, name) for name in Indexed.__slots__}
-    traits = {name: getattr(image.traits, name) for name in Traits.model_fields}
-    for name in ("spacing_mm", "position_mm", "orientation"):
-        numbers = traits[name]
-        traits[name] = None if numbers is None else [float(number) for number in numbers]
-    return row | traits | {"labels": Jsonb(image.labels)}
+def _row_of(image: Indexed) -> tuple[Any, ...]:
+    """The values of `_COLUMNS`."""
+    traits = image.traits
+    return (
+        image.instance,
+        image.pseudonym,
+        image.study,
+        image.series,
+        image.path,
+        image.fingerprint,
+        image.modality,
+        traits.body_part,
+        traits.view_position,
+        traits.studied,
+        traits.age_years,
+        image.sop_class,
+        image.syntax,
+        image.rows_px,
+        image.columns_px,
+        image.frames,
+        image.bits_stored,
+        _numbers(traits.spacing_mm),
+        _numbers(traits.position_mm),
+        _numbers(traits.orientation),
+        Jsonb(image.labels),
+    )
+
+
+def _numbers(texts: tuple[str, ...] | None) -> list[float] | None:
+    return None if texts is None else [float(text) for text in texts]
 
 
 def put_all(
@@ -131,7 +168,10 @@ def put_all(
         ([image.pseudonym for image in instances], [image.partition for image in instances]),
     )
     with connection.cursor() as cursor:
-        cursor.executemany(_PUT_INSTANCE, [_row_of(image) for image in instances])
+        if instances:
+            with cursor.copy(_PUT_INSTANCES) as rows:
+                for image in instances:
+                    rows.write_row(_row_of(image))
         cursor.executemany(
             "INSERT INTO imaging_copy (path, fingerprint, instance) VALUES (%s, %s, %s)",
             [(copy.path, copy.fingerprint, copy.instance) for copy in copies],

@@ -22,6 +22,9 @@ _GROUPS = (
 )
 """Functional groups (PS3.3 C.7.6.16.2) whose attributes stand at the top in classic images."""
 
+GROUPED = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+"""Where functional groups stand; without them a frame has no header of its own."""
+
 _TOP = (
     "PhotometricInterpretation",
     "BitsAllocated",

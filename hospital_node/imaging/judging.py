@@ -37,36 +37,38 @@ class Judge:
     released: frozenset[tuple[str, Reason]]
     """Contents that a person has let out of quarantine, and from which reason."""
 
-    def instance_of(self, look: Looked) -> str | None:
-        """The keyed digest of a sound file's instance; none of another."""
+    def instance_of(self, look: Looked) -> str:
+        """The keyed digest of a sound file's instance; empty of another."""
         if not isinstance(look.verdict, Facts):
-            return None
+            return ""
         return instance_digest(self.key, look.verdict.instance_uid)
 
-    def judge(self, look: Looked, holders: dict[str, Holder]) -> Indexed | Copy | Kept:
+    def judge(
+        self, look: Looked, instance: str, *, holders: dict[str, Holder]
+    ) -> Indexed | Copy | Kept:
         """Where one file belongs.
 
         Args:
             look: not one that stands as it stood.
+            instance: as `instance_of` says.
             holders: the files under which instances are indexed.
         """
         match look.verdict:
             case Fault(reason=reason, detail=detail):
                 return _kept(look, reason, detail)
             case Facts() as facts:
-                return self._judge_sound(look, facts, holders)
+                return self._judge_sound(look, instance, facts=facts, holders=holders)
             case _:
                 raise ValueError("nothing has been said of the file that it could be judged by")
 
     def _judge_sound(
-        self, look: Looked, facts: Facts, holders: dict[str, Holder]
+        self, look: Looked, instance: str, *, facts: Facts, holders: dict[str, Holder]
     ) -> Indexed | Copy | Kept:
         if (
             may_be_written_on(facts)
             and (look.content_digest, Reason.BURNED_IN) not in self.released
         ):
             return _kept(look, Reason.BURNED_IN)
-        instance = instance_digest(self.key, facts.instance_uid)
         patient = pseudonym(self.key, facts.patient_id)
         holder = holders.get(instance)
         if holder is not None:
@@ -103,7 +105,8 @@ def may_be_written_on(facts: Facts) -> bool:
 
 def settle_read(connection: Connection[Any], looks: Sequence[Looked], judge: Judge) -> None:
     """Put a batch of files that were read where they belong, in the caller's transaction."""
-    asked = {instance for look in looks if (instance := judge.instance_of(look)) is not None}
+    named = [(look, judge.instance_of(look)) for look in looks]
+    asked = {instance for _, instance in named if instance}
     before = filing.holders_of(connection, asked)
     filing.forget(connection, [name_of(look.path) for look in looks])
     holders = filing.holders_of(connection, asked)
@@ -111,8 +114,8 @@ def settle_read(connection: Connection[Any], looks: Sequence[Looked], judge: Jud
     copies: list[Copy] = []
     kept: list[Kept] = []
     # Who held an instance comes before whoever claims it now.
-    for look in sorted(looks, key=lambda look: not _holds(look, before, judge)):
-        match judge.judge(look, holders):
+    for look, instance in sorted(named, key=lambda one: not _holds(one[0], one[1], before)):
+        match judge.judge(look, instance, holders=holders):
             case Indexed() as image:
                 holders[image.instance] = Holder(image.path, image.fingerprint)
                 instances.append(image)
@@ -142,8 +145,8 @@ def hold_back(connection: Connection[Any], kept: Sequence[Kept]) -> None:
     filing.put_all(connection, [], copies=[], quarantined=kept)
 
 
-def _holds(look: Looked, holders: dict[str, Holder], judge: Judge) -> bool:
-    holder = holders.get(judge.instance_of(look) or "")
+def _holds(look: Looked, instance: str, holders: dict[str, Holder]) -> bool:
+    holder = holders.get(instance)
     return holder is not None and holder.path == name_of(look.path)
 
 

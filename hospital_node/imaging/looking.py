@@ -26,8 +26,9 @@ from hospital_node.imaging.shared import USUAL_BYTES, Slot
 _TOGETHER = 16
 """Small files that are asked about at a time: what an exchange costs is shared by so many."""
 
-_AHEAD = 3
-"""Batches for each reader beyond the one that is waited for: enough that none is ever idle."""
+_AHEAD = 32
+"""Batches for each reader beyond the one that is waited for: enough that none is ever idle, also
+while who waits for them puts others into the database. Held of each are names and answers."""
 
 
 class Same(Enum):
@@ -47,6 +48,8 @@ class Looked:
     """Empty where the file could not even be loaded."""
     content_digest: str = ""
     """Where the pass needs one."""
+    read_bytes: int = 0
+    """What the reader was given; nothing where it was not asked."""
 
 
 @dataclass(slots=True)
@@ -237,8 +240,9 @@ class _Line:
 
     def _settle(self, loaded: Loaded, verdict: Verdict) -> Looked:
         self._looking.task.finish(loaded, verdict)
+        size_bytes = len(loaded.content)
         loaded.content.release()
-        return Looked(loaded.path, verdict, loaded.fingerprint, loaded.content_digest)
+        return Looked(loaded.path, verdict, loaded.fingerprint, loaded.content_digest, size_bytes)
 
 
 class _Room:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import VR
 
+from hospital_node.imaging.attributes import Header
+
 Values = NDArray[np.float64]
 
 _MOST_ENTRIES = 2**16
@@ -68,7 +70,7 @@ def read_table(item: Dataset, *, is_little_endian: bool, has_negatives: bool) ->
     return Table(first, _entries(item["LUTData"], count, is_little_endian=is_little_endian), bits)
 
 
-def read_palette(instance: Dataset, *, is_little_endian: bool) -> tuple[Table, Table, Table]:
+def read_palette(instance: Header, *, is_little_endian: bool) -> tuple[Table, Table, Table]:
     """The red, green and blue tables of a PALETTE COLOR image (PS3.3 C.7.6.3.1.5, C.7.9.2).
 
     Raises:
@@ -80,7 +82,7 @@ def read_palette(instance: Dataset, *, is_little_endian: bool) -> tuple[Table, T
     return red, green, blue
 
 
-def _colour(instance: Dataset, colour: str, *, is_little_endian: bool) -> Table:
+def _colour(instance: Header, colour: str, *, is_little_endian: bool) -> Table:
     name = f"{colour}PaletteColorLookupTable"
     count, first, bits = _descriptor(instance.get(f"{name}Descriptor"))
     if instance.get("PixelRepresentation") == 1 and first >= 2**15:

@@ -9,7 +9,6 @@ what is done is not done again, so that a scan that is cut off goes on where it 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,10 @@ from hospital_node.imaging.reading import Facts, Fault
 
 _BATCH = 256
 """Files to a transaction: so much is done again after a crash, at most."""
+
+_BATCH_BYTES = 2**28
+"""What was read for a transaction: of large files fewer, so that most of them are put away while
+others are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,13 @@ def _looked(
 
 
 def _batches(looked: Iterable[Looked]) -> Iterator[list[Looked]]:
-    rest = iter(looked)
-    while batch := list(islice(rest, _BATCH)):
+    batch: list[Looked] = []
+    read_bytes = 0
+    for look in looked:
+        batch.append(look)
+        read_bytes += look.read_bytes
+        if len(batch) == _BATCH or read_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, read_bytes = [], 0
+    if batch:
         yield batch

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels.utils import iter_pixels, pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from hospital_node.imaging.attributes import Attributes, Header
 from hospital_node.imaging.codecs import install_decoders
 from hospital_node.imaging.frames import header_of
 from hospital_node.imaging.luts import Table, Values, read_palette, read_table
@@ -30,6 +32,25 @@ _BYTE = 8
 
 _PIECE_BYTES = 2**18
 """Of a frame: so much stays in a processor's own cache."""
+
+_UNUSUAL = (
+    "FloatPixelData",
+    "DoubleFloatPixelData",
+    "ExtendedOffsetTable",
+    "PlanarConfiguration",
+)
+"""What a plain grey picture need not have, and pydicom may take exception to."""
+
+_LITTLE_ENDIAN = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
+
+_GREY = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
+
+_DTYPES = {
+    (8 * size, signed): np.dtype(f"<{'ui'[signed]}{size}")
+    for size in (1, 2, 4)
+    for signed in (0, 1)
+}
+"""By BitsAllocated and PixelRepresentation."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float64)
 """Weights of red, green and blue in brightness (ITU-R BT.601, as in PS3.3 C.7.6.3.1.2)."""
@@ -61,54 +82,98 @@ def iter_frames(instance: Dataset) -> Iterator[Stored]:
     Raises:
         Exception: whatever a codec raises on pixels that are not what the header says.
     """
-    return (frame.stored for frame in measure_frames(instance))
+    return (frame.stored for frame in measure_frames(Attributes(instance)))
 
 
-def measure_frames(instance: Dataset) -> Iterator[Frame]:
+def measure_frames(said: Attributes) -> Iterator[Frame]:
     """Each frame in turn, with its range; colour as red, green and blue.
 
     Raises:
         Exception: whatever a codec raises on pixels that are not what the header says.
     """
-    install_decoders()
-    is_plain = _is_plain(instance)
-    for number, stored in enumerate(_decoded(instance, is_plain=is_plain)):
+    is_plain = _is_plain(said)
+    for number, stored in enumerate(_decoded(said, is_plain=is_plain)):
         frame = _measured(stored)
         # Bits that the header does not count are masked out (PS3.5 §8.1.1), where there are any.
-        if is_plain and not _fits(instance, frame):
-            frame = _measured(decode_frame(instance, number))
+        if is_plain and not _fits(said, frame):
+            frame = _measured(decode_frame(said.instance, number))
         yield frame
 
 
-def _decoded(instance: Dataset, *, is_plain: bool) -> Iterator[Stored]:
+def _decoded(said: Attributes, *, is_plain: bool) -> Iterator[Stored]:
     """Each frame, plain samples as they lie in the file."""
+    is_single = said.get("NumberOfFrames") in {None, 1}
+    if is_plain and is_single and (stored := _as_it_lies(said)) is not None:
+        yield stored
+        return
+    install_decoders()
     as_it_lies: dict[str, Any] = {"view_only": True, "correct_unused_bits": False}
     options = as_it_lies if is_plain else {}
-    if instance.get("NumberOfFrames") in {None, 1}:
-        yield np.asarray(pixel_array(instance, **options))
+    if is_single:
+        yield np.asarray(pixel_array(said.instance, **options))
         return
-    yield from iter_pixels(instance, **options)
+    yield from iter_pixels(said.instance, **options)
 
 
-def _is_plain(instance: Dataset) -> bool:
+def _is_plain(said: Attributes) -> bool:
     """Whether a frame is samples of one kind, neither packed nor encoded."""
-    is_encoded = instance.file_meta.TransferSyntaxUID.is_encapsulated
     return bool(
-        not is_encoded and instance.SamplesPerPixel == 1 and instance.BitsAllocated >= _BYTE
+        not said.syntax.is_encapsulated
+        and said.get("SamplesPerPixel") == 1
+        and (said.get("BitsAllocated") or 0) >= _BYTE
+    )
+
+
+def _as_it_lies(said: Attributes) -> Stored | None:
+    """The one frame of plain samples; none where the header leaves anything to be sorted out.
+
+    pydicom comes to the same array, and weighs a dozen ways on each picture before.
+    """
+    rows, columns = said.get("Rows"), said.get("Columns")
+    dtype = _DTYPES.get((said.get("BitsAllocated"), said.get("PixelRepresentation")))
+    samples = _samples(said)
+    if dtype is None or samples is None or not _is_usual(said):
+        return None
+    size_bytes = rows * columns * dtype.itemsize
+    if len(samples) not in {size_bytes, size_bytes + size_bytes % 2}:
+        return None
+    return np.frombuffer(samples, dtype, count=rows * columns).reshape(rows, columns)
+
+
+def _samples(said: Attributes) -> bytes | memoryview | None:
+    """The pixels' bytes where they lie as bytes; none where the file calls them something else."""
+    pixels = said.element("PixelData")
+    if pixels is None or pixels.VR not in {None, "OB", "OW"}:
+        return None
+    return pixels.value if isinstance(pixels.value, bytes | memoryview) else None
+
+
+def _is_usual(said: Attributes) -> bool:
+    """Whether the header says what a plain picture of the Standard's says, and no more."""
+    rows, columns = said.get("Rows"), said.get("Columns")
+    return (
+        said.syntax in _LITTLE_ENDIAN
+        and type(rows) is type(columns) is int
+        and 0 < min(rows, columns) <= max(rows, columns) < 2**16
+        and said.get("PhotometricInterpretation") in _GREY
+        and 1 <= said.get("BitsStored") <= said.get("BitsAllocated")
+        and not any(keyword in said for keyword in _UNUSUAL)
     )
 
 
 def _measured(stored: Stored) -> Frame:
     """A frame with its range, found piece by piece, so that each piece is fetched once."""
-    pieces = np.array_split(stored, max(1, stored.nbytes // _PIECE_BYTES))
+    if stored.nbytes <= _PIECE_BYTES:
+        return Frame(stored, int(stored.min()), int(stored.max()))
+    pieces = np.array_split(stored, stored.nbytes // _PIECE_BYTES)
     ends = [(piece.min(), piece.max()) for piece in pieces if piece.size]
     return Frame(stored, int(min(low for low, _ in ends)), int(max(high for _, high in ends)))
 
 
-def _fits(instance: Dataset, frame: Frame) -> bool:
+def _fits(said: Attributes, frame: Frame) -> bool:
     """Whether a frame uses no more bits than its header counts."""
-    signed = int(instance.PixelRepresentation == 1)
-    limit = 2 ** (instance.BitsStored - signed)
+    signed = int(said.get("PixelRepresentation") == 1)
+    limit = 2 ** (said.get("BitsStored") - signed)
     return bool(-limit * signed <= frame.least and frame.greatest < limit)
 
 
@@ -122,7 +187,7 @@ def picture_of(instance: Dataset) -> Picture:
     return show(header_of(instance, 0), decode_frame(instance))
 
 
-def show(header: Dataset, stored: Stored) -> Picture:
+def show(header: Header, stored: Stored) -> Picture:
     """Decoded values as a picture.
 
     Args:
@@ -132,21 +197,21 @@ def show(header: Dataset, stored: Stored) -> Picture:
     Raises:
         ValueError: window, rescale, table or padding values are impossible.
     """
-    model = header.PhotometricInterpretation
+    model = header.get("PhotometricInterpretation")
     if model == "PALETTE COLOR":
         return _coloured(header, stored)
     if stored.ndim == 3:
-        return _brightness(stored / float(2 ** int(header.BitsStored) - 1))
+        return _brightness(stored / float(2 ** int(header.get("BitsStored")) - 1))
     padding = padding_of(header, stored)
     shades = _voi(header, measure(header, stored), ~padding)
     if not np.isfinite(shades).all():
         raise ValueError("the picture holds values that are not numbers")
-    clipped = np.clip(shades, 0, 1)
+    clipped = np.minimum(np.maximum(shades, 0), 1)
     turned = 1 - clipped if model == "MONOCHROME1" else clipped
     return np.where(padding, 0, turned).astype(np.float32)
 
 
-def measure(header: Dataset, stored: Stored) -> Values:
+def measure(header: Header, stored: Stored) -> Values:
     """Stored grey values in the units of their modality, such as HU (PS3.3 C.11.1). Shape (H, W).
 
     Raises:
@@ -165,7 +230,7 @@ def measure(header: Dataset, stored: Stored) -> Values:
     return np.asarray(values * scale + (intercept or 0.0))
 
 
-def padding_of(header: Dataset, stored: Stored) -> NDArray[np.bool_]:
+def padding_of(header: Header, stored: Stored) -> NDArray[np.bool_]:
     """Where a grey picture is only padded to its rectangle (PS3.3 C.7.5.1.1.2). Shape (H, W).
 
     Compared modulo the bits of a sample, since a header without VRs says nothing of the sign.
@@ -203,7 +268,7 @@ def apply_window(
             raise ValueError("the window's function is not one of the Standard")
 
 
-def _voi(header: Dataset, values: Values, counts: NDArray[np.bool_]) -> Values:
+def _voi(header: Header, values: Values, counts: NDArray[np.bool_]) -> Values:
     """The first VOI table or window; without any, the range of the values that count."""
     if header.get("VOILUTSequence"):
         has_negatives = bool(values.min() < 0) if values.size else False
@@ -224,15 +289,15 @@ def _own_range(values: Values, counts: NDArray[np.bool_]) -> Values:
     return np.asarray((values - low) / ((high - low) or 1.0))
 
 
-def _table(header: Dataset, keyword: str, *, has_negatives: bool) -> Table:
+def _table(header: Header, keyword: str, *, has_negatives: bool) -> Table:
     return read_table(
-        header[keyword].value[0],
+        header.get(keyword)[0],
         is_little_endian=_is_little_endian(header),
         has_negatives=has_negatives,
     )
 
 
-def _coloured(header: Dataset, stored: Stored) -> Picture:
+def _coloured(header: Header, stored: Stored) -> Picture:
     palette = read_palette(header, is_little_endian=_is_little_endian(header))
     values = stored.astype(np.float64)
     return _brightness(
@@ -245,23 +310,23 @@ def _brightness(colours: Values) -> Picture:
     return np.asarray(np.clip(colours @ _LUMA, 0, 1), dtype=np.float32)
 
 
-def _wrapped(header: Dataset, value: float) -> float:
+def _wrapped(header: Header, value: float) -> float:
     """`value` as a sample holds it: 63,536 is -2,000 in 16 signed bits."""
-    span = float(2 ** int(header.BitsAllocated))
+    span = float(2 ** int(header.get("BitsAllocated")))
     remainder = value % span
     return remainder - span if _is_signed(header) and remainder >= span / 2 else remainder
 
 
-def _is_signed(header: Dataset) -> bool:
+def _is_signed(header: Header) -> bool:
     return bool(header.get("PixelRepresentation") == 1)
 
 
-def _is_little_endian(header: Dataset) -> bool:
+def _is_little_endian(header: Header) -> bool:
     meta = getattr(header, "file_meta", None)
     return meta is None or bool(meta.TransferSyntaxUID.is_little_endian)
 
 
-def _first(header: Dataset, keyword: str) -> float | None:
+def _first(header: Header, keyword: str) -> float | None:
     """The first of an attribute's values; none where it is missing or empty."""
     value = header.get(keyword)
     if isinstance(value, MultiValue):

@@ -21,12 +21,13 @@ from enum import Enum
 from types import TracebackType
 from typing import IO, Self, TypeVar
 
+from pydantic import ValidationError
+
 from hospital_node.imaging.clearing import Clearance
 from hospital_node.imaging.errors import ScanError
 from hospital_node.imaging.quarantine import Reason
 from hospital_node.imaging.reading import Facts, Fault
 from hospital_node.imaging.shared import Slot
-from protocol.errors import RecordError
 
 READY = b"ready"
 """First bytes of a child whose codecs are loaded."""
@@ -283,12 +284,12 @@ def _parse_answer(wanted: Wanted, answer: bytes) -> Verdict:
     kind, body = answer[:1], answer[1:]
     try:
         if kind == FAULT:
-            return Fault.from_bytes(body)
+            return Fault.model_validate_json(body)
         if (wanted, kind) == (Wanted.FACTS, FACTS):
-            return Facts.from_bytes(body)
+            return Facts.model_validate_json(body)
         if (wanted, kind) == (Wanted.CLEARANCE, CLEARANCE):
-            return Clearance.from_bytes(body)
-    except RecordError:
+            return Clearance.model_validate_json(body)
+    except ValidationError:
         pass
     return Fault(reason=Reason.READER_DIED)
 

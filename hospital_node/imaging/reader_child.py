@@ -70,7 +70,7 @@ def _answer(answers: BinaryIO, wanted: Wanted, content: memoryview, *, time_s: f
     signal.setitimer(signal.ITIMER_REAL, time_s)  # unhandled on purpose: it ends the process
     verdict = _ABOUT[wanted](content)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    body = _mark(verdict) + verdict.to_bytes()
+    body = _mark(verdict) + verdict.model_dump_json().encode()
     answers.write(len(body).to_bytes(LENGTH_BYTES) + body)
     answers.flush()
 

@@ -24,11 +24,11 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from hospital_node.imaging.attributes import Attributes, Header
 from hospital_node.imaging.deidentify import Annotation, annotation_of
-from hospital_node.imaging.frames import MAX_FRAMES, header_of
+from hospital_node.imaging.frames import GROUPED, MAX_FRAMES, header_of
 from hospital_node.imaging.pixels import Frame, Stored, measure_frames, show
 from hospital_node.imaging.quarantine import Reason
-from hospital_node.imaging.segmentation import SEG_CLASS, find_fault
 from hospital_node.imaging.series import SeriesFault, arrange_frames
 from hospital_node.imaging.shared import Content, view_of
 from hospital_node.imaging.syntaxes import is_read
@@ -42,7 +42,10 @@ MAX_VOXELS = 2**28
 """Of all frames together: 512 x 512 x 1024, four times a chest in thin slices."""
 
 _SAMPLED = 16
-"""One value in so many, along rows and along columns, is shown to see whether it can be."""
+"""One value in so many, along rows and along columns, is shown to see whether it can be ..."""
+
+_SAMPLES_ALONG = 32
+"""... and of large pictures fewer: about so many each way."""
 
 _PIXELS = Tag(0x7FE0, 0x0010)
 
@@ -132,14 +135,13 @@ def inspect_file(content: Content) -> Facts | Fault:
     stage = Reason.BAD_HEADER
     try:
         with view_of(content) as file:
-            instance = _with_stream(dcmread(file))
-        _check_identity(instance)
-        _check_kind(instance)
-        _check_geometry(instance)
-        facts = _facts(instance)
-        _check_coding(instance)
+            said = Attributes(_with_stream(dcmread(file)))
+        _check_identity(said)
+        _check_geometry(said)
+        facts = _facts(said)
+        _check_coding(said, facts)
         stage = Reason.UNDECODABLE
-        _check_frames(instance)
+        _check_frames(said, facts)
     except _Unusable as outcome:
         return outcome.fault
     except InvalidDicomError:
@@ -160,80 +162,77 @@ def _with_stream(instance: Dataset) -> Dataset:
     return instance
 
 
-def _check_identity(instance: Dataset) -> None:
-    if not 1 <= len(_text(instance, "PatientID")) <= _MAX_ID_CHARACTERS:
+def _check_identity(said: Attributes) -> None:
+    if not 1 <= len(_text(said, "PatientID")) <= _MAX_ID_CHARACTERS:
         raise _Unusable(Reason.NO_PATIENT)
-    if not UID(_text(instance, "SOPInstanceUID")).is_valid:
+    if not UID(_text(said, "SOPInstanceUID")).is_valid:
         raise _Unusable(Reason.NO_INSTANCE)
-    modality = _text(instance, "Modality")
+    modality = _text(said, "Modality")
     if not _MODALITY.fullmatch(modality):
         raise _Unusable(Reason.NO_MODALITY)
-    if modality not in _MODALITIES.get(_text(instance, "SOPClassUID"), {modality}):
+    if modality not in _MODALITIES.get(_text(said, "SOPClassUID"), {modality}):
         raise _Unusable(Reason.MODALITY_CONFLICT)
 
 
-def _check_kind(instance: Dataset) -> None:
-    """Pass what is an image; a segmentation that is used is taken before, and comes never here."""
-    if _text(instance, "SOPClassUID") == SEG_CLASS:
-        raise _Unusable(Reason.NO_OUTLINES, find_fault(instance) or "")
-
-
-def _check_geometry(instance: Dataset) -> None:
+def _check_geometry(said: Attributes) -> None:
     """Pass when what the header says of the pixels is possible, and no more than is read here."""
-    if "FloatPixelData" in instance or "DoubleFloatPixelData" in instance:
+    if "FloatPixelData" in said or "DoubleFloatPixelData" in said:
         raise _Unusable(Reason.NO_DECODER, "floating-point pixels")
-    if "PixelData" not in instance:
+    if "PixelData" not in said:
         raise _Unusable(Reason.NO_PIXELS)
-    rows, columns = _number(instance, "Rows"), _number(instance, "Columns")
-    allocated, stored = _number(instance, "BitsAllocated"), _number(instance, "BitsStored")
+    rows, columns = _number(said, "Rows"), _number(said, "Columns")
+    allocated, stored = _number(said, "BitsAllocated"), _number(said, "BitsStored")
     if rows < 1 or columns < 1:
         raise _Unusable(Reason.BAD_GEOMETRY, f"{rows} x {columns} px")
-    if not 1 <= stored <= allocated or _number(instance, "HighBit") != stored - 1:
+    if not 1 <= stored <= allocated or _number(said, "HighBit") != stored - 1:
         raise _Unusable(Reason.BAD_GEOMETRY, f"{stored} bits stored in {allocated}")
-    frames = _frames(instance)
+    frames = _frames(said)
     if not 1 <= frames <= MAX_FRAMES:
         raise _Unusable(Reason.TOO_MANY_FRAMES, f"{frames} frames")
     if rows * columns > MAX_PIXELS or frames * rows * columns > MAX_VOXELS:
         raise _Unusable(Reason.IMAGE_TOO_LARGE, f"{frames} x {rows} x {columns} px")
 
 
-def _check_coding(instance: Dataset) -> None:
+def _check_coding(said: Attributes, facts: Facts) -> None:
     """Pass when the pixels' coding is one that can be read, and plain pixels have their length."""
-    syntax, model = (
-        instance.file_meta.TransferSyntaxUID,
-        _text(instance, "PhotometricInterpretation"),
-    )
-    allocated, samples = _number(instance, "BitsAllocated"), _number(instance, "SamplesPerPixel")
-    if not is_read(str(syntax)):
+    model = _text(said, "PhotometricInterpretation")
+    allocated, samples = _number(said, "BitsAllocated"), _number(said, "SamplesPerPixel")
+    if not is_read(facts.syntax):
         raise _Unusable(Reason.NO_DECODER)
     if allocated not in _BITS_ALLOCATED or model not in _SAMPLES:
         raise _Unusable(Reason.NO_DECODER, f"{allocated} bits, {samples} samples")
     if samples != _SAMPLES[model]:
         raise _Unusable(Reason.BAD_GEOMETRY, f"{samples} samples in a pixel")
-    if syntax.is_encapsulated:
+    if facts.syntax not in _PLAIN:
         return
-    pixels = instance.Rows * instance.Columns * samples * _frames(instance)
+    pixels = facts.rows * facts.columns * samples * facts.frames
     size = (pixels * allocated + 7) // 8  # bitmaps run on from frame to frame (PS3.5 §8.1.1)
     expected = size * 2 // 3 if model == "YBR_FULL_422" else size
-    found = len(instance.PixelData or b"")
+    found = len(said.get("PixelData") or b"")
     if found < expected:
         raise _Unusable(Reason.TRUNCATED, f"{found} of {expected} bytes")
     if found > expected + expected % 2:
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{found} bytes for {expected}")
 
 
-def _check_frames(instance: Dataset) -> None:
+def _check_frames(said: Attributes, facts: Facts) -> None:
     """Pass when every frame decodes to what the header declares and can be shown."""
     decoded = 0
-    for frame in measure_frames(instance):
-        _check_decoded(instance, frame)
-        _check_shown(header_of(instance, decoded), frame)
+    for frame in measure_frames(said):
+        _check_decoded(said, facts, frame)
+        _check_shown(_header(said, decoded), frame)
         decoded += 1
-    if decoded != _frames(instance):
+    if decoded != facts.frames:
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{decoded} frames decoded")
 
 
-def _check_shown(header: Dataset, frame: Frame) -> None:
+def _header(said: Attributes, number: int) -> Header:
+    """The header of one frame, as `header_of`."""
+    own = header_of(said.instance, number) if any(group in said for group in GROUPED) else None
+    return said if own is None or own is said.instance else own
+
+
+def _check_shown(header: Header, frame: Frame) -> None:
     try:
         show(header, _sample(frame))
     except MemoryError:
@@ -242,15 +241,15 @@ def _check_shown(header: Dataset, frame: Frame) -> None:
         raise _Unusable(Reason.BAD_DISPLAY) from cause
 
 
-def _check_decoded(instance: Dataset, frame: Frame) -> None:
+def _check_decoded(said: Attributes, facts: Facts, frame: Frame) -> None:
     """Pass when the decoded array has the size and the bits that the header declares."""
     rows, columns = frame.stored.shape[:2]
-    if (rows, columns) != (instance.Rows, instance.Columns) or frame.stored.ndim > 3:
+    if (rows, columns) != (facts.rows, facts.columns) or frame.stored.ndim > 3:
         raise _Unusable(Reason.PIXELS_DISAGREE, f"{rows} x {columns} px decoded")
-    signed = instance.PixelRepresentation == 1
-    limit = 2 ** (instance.BitsStored - int(signed))
+    signed = said.get("PixelRepresentation") == 1
+    limit = 2 ** (facts.bits - int(signed))
     if frame.greatest >= limit or frame.least < (-limit if signed else 0):
-        raise _Unusable(Reason.PIXELS_DISAGREE, f"more than {instance.BitsStored} bits used")
+        raise _Unusable(Reason.PIXELS_DISAGREE, f"more than {facts.bits} bits used")
 
 
 def _sample(frame: Frame) -> Stored:
@@ -261,74 +260,75 @@ def _sample(frame: Frame) -> Stored:
     stored = frame.stored
     if stored.ndim == 3:
         return stored[:1, :_SAMPLED]
-    few = stored[::_SAMPLED, ::_SAMPLED].ravel()
+    step = max(_SAMPLED, max(stored.shape) // _SAMPLES_ALONG)
+    few = stored[::step, ::step].ravel()
     return np.concatenate((few, [frame.least, frame.greatest])).astype(stored.dtype)[None]
 
 
-def _facts(instance: Dataset) -> Facts:
+def _facts(said: Attributes) -> Facts:
     return Facts(
-        patient_id=_text(instance, "PatientID"),
-        instance_uid=_text(instance, "SOPInstanceUID"),
-        study_uid=_group_uid(instance, "StudyInstanceUID"),
-        series_uid=_group_uid(instance, "SeriesInstanceUID"),
-        modality=_text(instance, "Modality"),
-        sop_class=_text(instance, "SOPClassUID"),
-        syntax=str(instance.file_meta.TransferSyntaxUID),
-        annotation=_annotation(instance),
-        rows=_number(instance, "Rows"),
-        columns=_number(instance, "Columns"),
-        frames=_frames(instance),
-        bits=_number(instance, "BitsStored"),
-        traits=_traits(instance),
+        patient_id=_text(said, "PatientID"),
+        instance_uid=_text(said, "SOPInstanceUID"),
+        study_uid=_group_uid(said, "StudyInstanceUID"),
+        series_uid=_group_uid(said, "SeriesInstanceUID"),
+        modality=_text(said, "Modality"),
+        sop_class=_text(said, "SOPClassUID"),
+        syntax=str(said.syntax),
+        annotation=_annotation(said),
+        rows=_number(said, "Rows"),
+        columns=_number(said, "Columns"),
+        frames=_frames(said),
+        bits=_number(said, "BitsStored"),
+        traits=_traits(said),
     )
 
 
-def _frames(instance: Dataset) -> int:
+def _frames(said: Attributes) -> int:
     """NumberOfFrames; 1 where there is none, or it is empty."""
-    return _number(instance, "NumberOfFrames") if instance.get("NumberOfFrames") is not None else 1
+    return _number(said, "NumberOfFrames") if said.get("NumberOfFrames") is not None else 1
 
 
-def _annotation(instance: Dataset) -> Annotation:
-    kinds = instance.get("ImageType") or ()
+def _annotation(said: Attributes) -> Annotation:
+    kinds = said.get("ImageType") or ()
     words = (kinds,) if isinstance(kinds, str) else tuple(str(kind) for kind in kinds)
-    return annotation_of(_text(instance, "BurnedInAnnotation"), words)
+    return annotation_of(_text(said, "BurnedInAnnotation"), words)
 
 
-def _traits(instance: Dataset) -> Traits:
+def _traits(said: Attributes) -> Traits:
     """The traits, of several frames with the place of the first slice; none of what is no volume.
 
     A cohort of volumes takes an image of several frames when it has a position.
     """
-    traits, frames = read_traits(instance), _frames(instance)
+    traits, frames = read_traits(said), _frames(said)
     if frames == 1:
         return traits
-    stack = arrange_frames(instance, frames)
+    stack = arrange_frames(said.instance, frames)
     if isinstance(stack, SeriesFault):
         return traits.model_copy(update=dict.fromkeys(_PLACE))
-    first = read_traits(header_of(instance, stack.order[0]))
+    first = read_traits(header_of(said.instance, stack.order[0]))
     # Top attributes of a classic image have the first frame's position, wherever that lies.
     return traits.model_copy(update={name: getattr(first, name) for name in _PLACE})
 
 
-def _group_uid(instance: Dataset, keyword: str) -> str:
+def _group_uid(said: Attributes, keyword: str) -> str:
     """The UID of the study or series; an image that names none is a group of its own."""
-    uid = UID(_text(instance, keyword))
-    return str(uid) if uid.is_valid else _text(instance, "SOPInstanceUID")
+    uid = UID(_text(said, keyword))
+    return str(uid) if uid.is_valid else _text(said, "SOPInstanceUID")
 
 
-def _text(instance: Dataset, keyword: str) -> str:
+def _text(said: Attributes, keyword: str) -> str:
     """An attribute's text without the blanks that pad it; empty where it is missing."""
-    value = instance.get(keyword)
+    value = said.get(keyword)
     return "" if value is None else str(value).strip(" \0")
 
 
-def _number(instance: Dataset, keyword: str) -> int:
+def _number(said: Attributes, keyword: str) -> int:
     """An attribute's whole number.
 
     Raises:
         _Unusable: it is missing or no number.
     """
     try:
-        return int(instance.get(keyword))
+        return int(said.get(keyword))
     except (TypeError, ValueError) as cause:
         raise _Unusable(Reason.BAD_GEOMETRY, f"no {keyword}") from cause

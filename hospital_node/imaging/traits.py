@@ -10,9 +10,9 @@ from datetime import date
 from typing import Annotated
 
 from pydantic import Field
-from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from hospital_node.imaging.attributes import Header
 from protocol.record import DecimalText, Record, decimal_text
 
 MAX_AGE_YEARS = 90
@@ -55,7 +55,7 @@ class Traits(Record):
     """ImageOrientationPatient (0020,0037): cosines of a row, then of a column."""
 
 
-def read_traits(instance: Dataset) -> Traits:
+def read_traits(instance: Header) -> Traits:
     """The traits of an untrusted instance. Raises whatever its parser raises."""
     studied = _day(instance, "StudyDate")
     return Traits(
@@ -69,12 +69,12 @@ def read_traits(instance: Dataset) -> Traits:
     )
 
 
-def _code(instance: Dataset, keyword: str) -> str:
+def _code(instance: Header, keyword: str) -> str:
     text = _text(instance, keyword).upper()
     return text if _CODE.fullmatch(text) else ""
 
 
-def _day(instance: Dataset, keyword: str) -> date | None:
+def _day(instance: Header, keyword: str) -> date | None:
     found = _DATE.fullmatch(_text(instance, keyword))
     if found is None:
         return None
@@ -84,7 +84,7 @@ def _day(instance: Dataset, keyword: str) -> date | None:
         return None
 
 
-def _age_years(instance: Dataset, studied: date | None) -> int | None:
+def _age_years(instance: Header, studied: date | None) -> int | None:
     said = _AGE.fullmatch(_text(instance, "PatientAge"))
     if said is not None:
         return min(int(said[1]) // _IN_A_YEAR[said[2]], MAX_AGE_YEARS)
@@ -95,12 +95,12 @@ def _age_years(instance: Dataset, studied: date | None) -> int | None:
     return min(studied.year - born.year - int(not had_birthday), MAX_AGE_YEARS)
 
 
-def _spacing(instance: Dataset, keyword: str) -> Millimetres | None:
+def _spacing(instance: Header, keyword: str) -> Millimetres | None:
     spacing = _numbers(instance, keyword, 2)
     return spacing if spacing and all(float(part) > 0 for part in spacing) else None
 
 
-def _numbers(instance: Dataset, keyword: str, count: int) -> tuple[DecimalText, ...] | None:
+def _numbers(instance: Header, keyword: str, count: int) -> tuple[DecimalText, ...] | None:
     values = instance.get(keyword)
     if not isinstance(values, MultiValue) or len(values) != count:
         return None
@@ -114,6 +114,6 @@ def _numbers(instance: Dataset, keyword: str, count: int) -> tuple[DecimalText, 
     return tuple(decimal_text(round(number, _DECIMALS)) for number in numbers)
 
 
-def _text(instance: Dataset, keyword: str) -> str:
+def _text(instance: Header, keyword: str) -> str:
     value = instance.get(keyword)
     return "" if value is None else str(value).strip(" \0")

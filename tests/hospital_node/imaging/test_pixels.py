@@ -11,6 +11,7 @@ from synthetic import chest, stored_chest
 
 from hospital_node.imaging import volume
 from hospital_node.imaging.anatomy import resample
+from hospital_node.imaging.attributes import Attributes
 from hospital_node.imaging.instance import Identity, new_instance, set_pixels
 from hospital_node.imaging.pixels import apply_window, iter_frames, measure_frames, picture_of
 from hospital_node.imaging.scanner import SCANNERS, Scanner
@@ -132,17 +133,20 @@ _DRAWN = stored_chest()
     is_clean=st.booleans(),
     signed=st.integers(0, 1),
     frames=st.sampled_from([1, 2]),
+    bytes_each=st.sampled_from([1, 2, 4]),
 )
 def test_frames_are_what_pydicom_makes_of_them_also_where_unused_bits_are_set(
-    stored, is_clean, signed, frames
+    stored, is_clean, signed, frames, bytes_each
 ):
     instance = deepcopy(_DRAWN)
     instance.Rows, instance.Columns, instance.NumberOfFrames = 24 // frames // 4, 4, frames
-    instance.PixelRepresentation, instance.BitsStored, instance.HighBit = signed, 12, 11
-    values = np.array(stored, dtype=np.uint16)
-    instance.PixelData = (values & 0x07FF if is_clean else values).tobytes()
+    bits = 6 * bytes_each
+    instance.PixelRepresentation, instance.BitsAllocated = signed, 8 * bytes_each
+    instance.BitsStored, instance.HighBit = bits, bits - 1
+    values = np.array(stored).astype(f"u{bytes_each}")
+    instance.PixelData = (values & 2 ** (bits - 1) - 1 if is_clean else values).tobytes()
     expected = np.reshape(instance.pixel_array, (frames, -1, 4))
-    found = list(measure_frames(reopened(instance)))
+    found = list(measure_frames(Attributes(reopened(instance))))
     assert np.array_equal(np.stack([frame.stored for frame in found]), expected)
     assert found[0].stored.dtype == expected.dtype
     assert [frame.least for frame in found] == [one.min() for one in expected]
