@@ -188,14 +188,18 @@ def layout(plan: Plan) -> Layout:
 
 
 def normalise_features(raw: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row with mean zero and length one: no number of any other image enters. Shape (N, F).
+    """Each row with mean zero and `LENGTH`: no number of any other image enters. Shape (N, F).
 
     A row that is not finite stays so, and the clip lets it count as nothing.
     """
     centred = raw - raw.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.asarray(centred / np.maximum(lengths, SMALLEST_LENGTH), dtype=np.float32)
+    return np.asarray(LENGTH * centred / np.maximum(lengths, SMALLEST_LENGTH), dtype=np.float32)
 
+
+LENGTH = 4.0
+"""Of an image's features. The bias has an input of one beside them, which so takes a seventeenth of
+what a patient's clipped gradient may be in square, and not a half."""
 
 SMALLEST_LENGTH = 1e-6
 """Shorter feature vectors are the backbone's answer to an image without any structure."""

@@ -53,11 +53,11 @@ def default_plan(
         ),
         cohort=cohort,
         preprocessing=Preprocessing(size_px=160),
-        optimiser=Optimiser(learning_rate="16", momentum="0.8", local_steps=10),
+        optimiser=Optimiser(learning_rate="1", momentum="0.8", local_steps=10),
         privacy=Privacy(
             epsilon="3",
             delta="0.00001",
-            max_grad_norm="0.5",
+            max_grad_norm="1.4",
             images_per_patient=4,
             expected_patients=1024,
         ),

@@ -44,14 +44,14 @@ def a_patient(number: int, *contents: int) -> Patient:
 PATIENTS = [a_patient(0, 1), a_patient(1, 2, 3, 4), a_patient(2, 5)]
 
 
-def test_features_are_grouped_by_patient_and_have_mean_zero_and_length_one(tmp_path: Path) -> None:
+def test_features_are_grouped_by_patient_and_have_mean_zero_and_one_length(tmp_path: Path) -> None:
     found = FeatureCache(tmp_path, device="cpu", read=Pictures()).features(PATIENTS, PLAN)
     assert found.first_image.tolist() == [0, 1, 4, 5]
     assert found.labels.tolist() == [0, 1, 0]
     assert found.images_per_patient == (1, 3, 1)
     assert found.images.shape == (5, 1280)
     assert np.allclose(found.images.mean(axis=1), 0, atol=1e-6)
-    assert np.allclose(np.linalg.norm(found.images, axis=1), 1, atol=1e-5)
+    assert np.allclose(np.linalg.norm(found.images, axis=1), model.LENGTH, atol=1e-5)
 
 
 def test_a_hospital_without_held_out_patients_releases_counts_like_any_other(

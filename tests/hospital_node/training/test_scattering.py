@@ -13,7 +13,7 @@ from hospital_node.imaging.dataset import Patient
 from hospital_node.imaging.volumes import ImageRef
 from hospital_node.training import scattering
 from hospital_node.training.features import FeatureCache
-from hospital_node.training.model import check_installed, frozen_body
+from hospital_node.training.model import LENGTH, check_installed, frozen_body
 from hospital_node.training.scattering import ANGLES, FEATURES, SCALES, Scattering, filters, scatter
 from protocol.catalogue import CATALOGUE
 from protocol.plan import Network, Plan, Preprocessing
@@ -150,5 +150,5 @@ def test_features_of_wavelets_are_kept_like_those_of_a_backbone(tmp_path: Path) 
     found = FeatureCache(tmp_path, device="cpu", read=read).features(patients, plan)
     again = FeatureCache(tmp_path, device="cpu", read=lambda *_: images[9]).features(patients, plan)
     assert found.images.shape == (3, FEATURES)
-    assert np.allclose(np.linalg.norm(found.images, axis=1), 1, atol=1e-5)
+    assert np.allclose(np.linalg.norm(found.images, axis=1), LENGTH, atol=1e-5)
     assert np.array_equal(again.images, found.images)
