@@ -29,6 +29,7 @@ from hospital_node.imaging.deidentify import Annotation, annotation_of
 from hospital_node.imaging.frames import GROUPED, MAX_FRAMES, header_of
 from hospital_node.imaging.pixels import Frame, Stored, measure_frames, show
 from hospital_node.imaging.quarantine import Reason
+from hospital_node.imaging.segmentation import SEG_CLASS, find_fault
 from hospital_node.imaging.series import SeriesFault, arrange_frames
 from hospital_node.imaging.shared import Content, view_of
 from hospital_node.imaging.syntaxes import is_read
@@ -137,6 +138,7 @@ def inspect_file(content: Content) -> Facts | Fault:
         with view_of(content) as file:
             said = Attributes(_with_stream(dcmread(file)))
         _check_identity(said)
+        _check_kind(said)
         _check_geometry(said)
         facts = _facts(said)
         _check_coding(said, facts)
@@ -172,6 +174,12 @@ def _check_identity(said: Attributes) -> None:
         raise _Unusable(Reason.NO_MODALITY)
     if modality not in _MODALITIES.get(_text(said, "SOPClassUID"), {modality}):
         raise _Unusable(Reason.MODALITY_CONFLICT)
+
+
+def _check_kind(said: Attributes) -> None:
+    """Pass what is an image; a segmentation that is used is taken before, and comes never here."""
+    if _text(said, "SOPClassUID") == SEG_CLASS:
+        raise _Unusable(Reason.NO_OUTLINES, find_fault(said.instance) or "")
 
 
 def _check_geometry(said: Attributes) -> None:
