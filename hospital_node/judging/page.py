@@ -37,12 +37,17 @@ def render_page(reports: Sequence[Mapping[str, Any]]) -> str:
     environment.filters |= {"figure": _figure, "interval": _interval, "across": _across, "up": _up}
     template = environment.get_template("report.html")
     return template.render(
-        reports=[one for one in reports if "questions" in one],
-        older=[one for one in reports if "questions" not in one],
+        reports=[one for one in reports if not _is_older(one)],
+        older=[one for one in reports if _is_older(one)],
         in_words={str(better): text for better, text in IN_WORDS.items()},
         models=MODELS,
         edge=EDGE_PX,
     )
+
+
+def _is_older(report: Mapping[str, Any]) -> bool:
+    """Whether it was made before reports told of findings or of structures."""
+    return not {"questions", "structures"} & report.keys()
 
 
 def _figure(value: float | None, digits: int = 3) -> str:

@@ -144,6 +144,14 @@ def test_the_page_says_it_in_words_and_tables_and_loads_nothing(task: Task) -> N
         assert f"<h3>{name}</h3>" in page
 
 
+def test_the_page_tells_of_outlines_by_structure() -> None:
+    told = {"global": [0.812, 0.7, 0.9], "local": [0.5, 0.4, 0.6], "difference": [0.312, 0.2, 0.4]}
+    page = render_page([as_stored({"structures": [{"name": "left lung", **told}]})])
+    assert "left lung" in page
+    assert "0.312 (0.200 to 0.400)" in page
+    assert "by Dice" in page
+
+
 def test_before_any_run_the_page_says_so() -> None:
     assert "No model has been judged here yet." in render_page([])
 
