@@ -64,6 +64,9 @@ MESSAGE_TYPE = "query"
 _CHUNK_BYTES = 5 * 2**20
 """Size of the pieces in which Flower sends an array."""
 
+_TAKEN_WITHIN_S = 20.0
+"""How long a message is offered: a SuperLink that comes back knows its nodes by their next beat."""
+
 _SPARE_OBJECTS = 16
 """A message without its array's pieces is six objects; a reply with many more is no reply."""
 
@@ -113,8 +116,8 @@ class FlowerGrid:
         self, outgoing: Sequence[Outgoing], deadline: float, timeout_s: float
     ) -> Iterator[Incoming | Lost]:
         nodes = self._nodes()
+        unsent: list[tuple[Outgoing, Message]] = []
         records: dict[int, ArrayRecord] = {}
-        waiting: dict[str, Outgoing] = {}
         for one in outgoing:
             if one.site not in nodes:
                 yield Lost(one.site, Reason.UNREACHABLE, "no node key is enrolled for this site")
@@ -123,27 +126,46 @@ class FlowerGrid:
                 records[id(one.packed)] = array_record(one.packed)
             record = records[id(one.packed)]
             message = self._message(nodes[one.site], one.header, record, ttl_s=timeout_s)
-            if (message_id := self._push(message)) is None:
-                yield Lost(one.site, Reason.UNREACHABLE, "SuperLink did not take the message")
-            else:
-                waiting[message_id] = one
+            unsent.append((one, message))
         records.clear()
-        yield from self._collect(waiting, deadline)
-        for one in waiting.values():
+        waiting: dict[str, Outgoing] = {}
+        given_up = min(deadline, time.monotonic() + _TAKEN_WITHIN_S)
+        while (unsent or waiting) and time.monotonic() < deadline:
+            unsent = self._push_each(unsent, waiting)
+            if unsent and time.monotonic() > given_up:
+                for one, _ in unsent:
+                    yield Lost(one.site, Reason.UNREACHABLE, "SuperLink did not take the message")
+                unsent = []
+            yield from self._collect(waiting, deadline)
+        for one in (*waiting.values(), *(one for one, _ in unsent)):
             yield Lost(one.site, Reason.LATE, f"no answer within {timeout_s:g} s")
 
+    def _push_each(
+        self, unsent: Sequence[tuple[Outgoing, Message]], waiting: dict[str, Outgoing]
+    ) -> list[tuple[Outgoing, Message]]:
+        """Hand over what SuperLink takes, which is then waited for; what it does not take."""
+        left = []
+        for one, message in unsent:
+            if (message_id := self._push(message)) is None:
+                left.append((one, message))
+            else:
+                waiting[message_id] = one
+        return left
+
     def _collect(self, waiting: dict[str, Outgoing], deadline: float) -> Iterator[Incoming | Lost]:
-        """Results until none is waited for or the deadline has passed."""
-        while waiting and time.monotonic() < deadline:
-            self._run.check()
+        """What there is of the results that are waited for; a moment later where there is none."""
+        self._run.check()
+        found = False
+        if waiting:
             request = PullAppMessagesRequest(message_ids=list(waiting))
             pulled = call(self._run.client.PullMessages, request)
             for proto, tree in zip(pulled.messages_list, pulled.message_object_trees, strict=True):
                 one = waiting.pop(proto.metadata.reply_to_message_id, None)
                 if one is not None:
                     yield self._read(one, proto, tree, deadline=deadline)
-            if not pulled.messages_list:
-                time.sleep(POLL_S)
+            found = bool(pulled.messages_list)
+        if not found:
+            time.sleep(POLL_S)
 
     def _message(
         self, node_id: int, header: bytes, record: ArrayRecord, *, ttl_s: float
