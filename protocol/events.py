@@ -20,7 +20,14 @@ from protocol.policy import PolicyActivation, PolicyDecision, PolicyText, Policy
 from protocol.record import Record
 from protocol.release import ModelRelease, ModelWithdrawal, Override, Read
 from protocol.round import Candidate, Closing, Evaluation, Exclusion, Opening, Sent
-from protocol.run import Contribution, PlanWithdrawal, RunEnd, RunHalt, RunStart
+from protocol.run import (
+    Contribution,
+    PlanWithdrawal,
+    RunEnd,
+    RunHalt,
+    RunResumption,
+    RunStart,
+)
 from protocol.standing import Anchor, KeyRotation, Revocation, WitnessChange
 from protocol.words import Reason
 
@@ -45,6 +52,7 @@ class Kind(StrEnum):
     RUN_CREATED = "run.created"
     RUN_COMPLETED = "run.completed"
     RUN_HALTED = "run.halted"
+    RUN_RESUMED = "run.resumed"
     ROUND_OPENED = "round.opened"
     ROUND_CLOSED = "round.closed"
     ROUND_ABANDONED = "round.abandoned"
@@ -157,6 +165,11 @@ def run_completed(end: RunEnd) -> Event:
 def run_halted(halt: RunHalt) -> Event:
     """A run stopped before its last round."""
     return _failed(_event(Kind.RUN_HALTED, halt), Outcome.SERIOUS_FAILURE)
+
+
+def run_resumed(resumption: RunResumption) -> Event:
+    """A run that was cut off goes on where it stood."""
+    return _failed(_event(Kind.RUN_RESUMED, resumption), Outcome.MINOR_FAILURE)
 
 
 def round_opened(opening: Opening) -> Event:

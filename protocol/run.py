@@ -60,6 +60,16 @@ class RunHalt(Record):
     reason: Halt
 
 
+class RunResumption(Record):
+    """Body of `run.resumed`: a run that was cut off goes on where it stood."""
+
+    plan_id: Digest
+    run_id: RunId
+    reason: Halt
+    """What cut it off."""
+    rounds_ended: Annotated[int, Field(ge=0)]
+
+
 class Score(Record):
     """What one site is credited with."""
 

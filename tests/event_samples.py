@@ -51,7 +51,15 @@ from protocol.round import (
     OrderKind,
     Sent,
 )
-from protocol.run import Contribution, PlanWithdrawal, RunEnd, RunHalt, RunStart, Score
+from protocol.run import (
+    Contribution,
+    PlanWithdrawal,
+    RunEnd,
+    RunHalt,
+    RunResumption,
+    RunStart,
+    Score,
+)
 from protocol.standing import Anchor, KeyRotation, Revocation, WitnessChange
 from protocol.words import Detail, Ground, Halt, Reason
 
@@ -214,6 +222,10 @@ SAMPLES: dict[StrEnum, Sample] = {
         RunEnd(**IN_RUN, rounds_completed=4, rounds_planned=5), events.run_completed
     ),
     Kind.RUN_HALTED: Sample(RunHalt(**IN_RUN, reason=Halt.NO_QUORUM), events.run_halted),
+    Kind.RUN_RESUMED: Sample(
+        RunResumption(**IN_RUN, reason=Halt.COORDINATOR_STOPPED, rounds_ended=2),
+        events.run_resumed,
+    ),
     Kind.ROUND_OPENED: Sample(_OPENING, events.round_opened),
     Kind.ROUND_CLOSED: Sample(_CLOSING, events.round_closed),
     Kind.ROUND_ABANDONED: Sample(_CLOSING, events.round_abandoned),

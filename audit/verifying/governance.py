@@ -26,7 +26,7 @@ def body_digest(body: Body) -> str:
 _OF_THE_CENTRE = frozenset(
     {
         *("plan.activated", "plan.withdrawn", "site.revoked", "contribution.scored"),
-        *("round.opened", "round.closed", "round.abandoned"),
+        *("run.resumed", "round.opened", "round.closed", "round.abandoned"),
         *("model.candidate", "model.released", "model.withdrawn"),
     }
 )

@@ -6,6 +6,7 @@ and a hospital that keeps its charge back costs no other its place.
 """
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import structlog
 
@@ -31,6 +32,21 @@ class Collection:
     _held: dict[str, Sent] = field(default_factory=dict)
     """Receipts of the updates whose charges have not been seen, in the order of arrival."""
 
+    @classmethod
+    def begin(cls, intake: Intake) -> Self:
+        """The round's replies, with what was decided about any of them before a stop."""
+        with intake.centre.pool.connection() as connection:
+            store.drop_held(connection, intake.opening)
+            taken = store.load_taken(connection, intake.opening)
+            exclusions = store.load_exclusions(connection, intake.opening)
+        sites, digests = [site for site, _ in taken], [digest for _, digest in taken]
+        return cls(intake, sites, digests, list(exclusions))
+
+    @property
+    def decided(self) -> frozenset[str]:
+        """The sites about which nothing is open."""
+        return frozenset(self.participants) | {one.site for one in self.exclusions}
+
     def arrive(self, result: Incoming | Lost) -> None:
         """Take one site's result in; returns without waiting for anything."""
         if isinstance(result, Lost):
@@ -51,6 +67,7 @@ class Collection:
         event = events.update_rejected(opening, exclusion)
         with centre.pool.connection() as connection:
             store.drop_update(connection, opening, site=exclusion.site)
+            store.insert_exclusion(connection, opening, exclusion)
             centre.outbox.append(connection, event)
         self._held.pop(exclusion.site, None)
         self.exclusions.append(exclusion)

@@ -35,6 +35,8 @@ def evaluate_candidate(
 ) -> bool:
     """Ask the signers to judge the candidate; false when a quorum never saw it on the record.
 
+    Whoever has answered before a stop is not asked again.
+
     Raises:
         GridError: the centre's own transport failed.
     """
@@ -46,12 +48,17 @@ def evaluate_candidate(
         layout_digest=layout_of(run.plan.network).digest,
     )
     with centre.pool.connection() as connection:
-        entry = centre.outbox.append(connection, events.model_candidate(candidate))
+        entry = store.load_run(connection, run.run_id).candidate
+        if entry is None:
+            entry = centre.outbox.append(connection, events.model_candidate(candidate))
+            store.set_candidate(connection, run.run_id, entry)
+        answered = {one.site for one in store.load_evaluations(connection, run.run_id)}
     deadline_s = float(run.plan.aggregation.deadline_s)
     warrant = await_warrant(centre.log, entry, timeout_s=deadline_s)
     if warrant is None:
         return False
-    sites = tuple(site for site in run.signers if site in grid.sites())
+    on_line = grid.sites()
+    sites = tuple(site for site in run.signers if site in on_line and site not in answered)
     orders = orders_for(run, OrderKind.EVALUATE, sites=sites, warrant=warrant, model=model)
     releases = Releases(centre, candidate)
     for result in grid.exchange(orders, timeout_s=deadline_s):

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.entry import Entry
+from protocol.aggregation import SERVER_OPTIMISERS
 from protocol.errors import LayoutError
 from protocol.events import Kind
-from protocol.round import Closing, Opening
+from protocol.round import Closing, Opening, RoundState
 from protocol.update import packed_digest
 from services.centre import Centre
 from services.coordinator import store
@@ -50,6 +51,24 @@ def replay(centre: Centre, run: Run) -> Iterator[Replayed]:
         opening = openings.get(closing.round)
         fault = _fault_of(centre, aggregator, closing=closing, opening=opening)
         yield Replayed(closing.round, closing.participants, closing.weights, fault)
+
+
+def resumed_aggregator(centre: Centre, run: Run) -> Aggregator:
+    """The aggregator of a run after the rounds that have ended, with the moments they left.
+
+    Raises:
+        CentreError: an update that they came from is damaged.
+    """
+    aggregator = Aggregator.of(run)
+    if run.plan.aggregation.rule not in SERVER_OPTIMISERS:
+        return aggregator
+    with centre.pool.connection() as connection:
+        rounds = store.load_rounds(connection, run.run_id)
+    for stored in rounds:
+        opening, closing = stored.opening, stored.closing
+        if opening is not None and closing is not None and stored.state is RoundState.CLOSED:
+            _make(centre, aggregator, closing, model_digest=opening.model_digest)
+    return aggregator
 
 
 def _fault_of(

@@ -31,6 +31,9 @@ GATHER_S = 60.0
 STRAGGLER_S = 10.0
 """How long it waits for the others once a quorum is there."""
 
+_ASKING_S = 5.0
+"""How long the log is asked about an opening even when its deadline has passed meanwhile."""
+
 
 @dataclass(slots=True)
 class Course:
@@ -43,28 +46,58 @@ class Course:
 def conduct_round(centre: Centre, run: Run, grid: Grid, *, number: int, course: Course) -> None:
     """Carry out round `number`; the course has the new model, unless the round was abandoned.
 
+    One that a stop has left open goes on: with the same opening, so that whoever has trained sends
+    what it has kept, and without those about whom something has been decided.
+
     Raises:
         GridError: the centre's own transport failed; the round is left open.
         NotActiveError: the plan was withdrawn; nothing was opened.
     """
-    present, model = _gather(run, grid), course.model
-    opening = _opening(centre, run, number=number, model=model)
-    with centre.pool.connection() as connection:
-        hold_active(connection, run.plan.id)
-        store.insert_round(connection, run.run_id, number, changed_us=centre.clock_us())
-        store.open_round(connection, opening, changed_us=centre.clock_us())
-        entry = centre.outbox.append(connection, events.round_opened(opening))
-    warrant = await_warrant(centre.log, entry, timeout_s=_left_s(centre, opening))
+    model = course.model
+    begun = _left_open(centre, run, grid, number=number)
+    begun = begun or _open(centre, run, grid, number=number, model=model)
+    opening, present = begun.opening, begun.present
+    asking_s = max(_ASKING_S, _left_s(centre, opening))
+    warrant = await_warrant(centre.log, begun.entry, timeout_s=asking_s)
     intake = Intake(centre, run, opening, float(np.linalg.norm(model.astype(np.float64))))
-    collection = Collection(intake)
+    collection = Collection.begin(intake)
     for exclusion in _absentees(opening, present, warrant):
-        collection.leave_out(exclusion)
+        if exclusion.site not in collection.decided:
+            collection.leave_out(exclusion)
     if warrant is not None:
-        orders = orders_for(run, OrderKind.TRAIN, sites=present, warrant=warrant, model=model)
+        sites = tuple(site for site in present if site not in collection.decided)
+        orders = orders_for(run, OrderKind.TRAIN, sites=sites, warrant=warrant, model=model)
         for result in grid.exchange(orders, timeout_s=_left_s(centre, opening)):
             collection.arrive(result)
         collection.settle()
     _end(centre, run, number=number, course=course, collection=collection)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A round that is open."""
+
+    opening: Opening
+    entry: bytes
+    """The signed opening."""
+    present: tuple[str, ...]
+    """The signers on line."""
+
+
+def _left_open(centre: Centre, run: Run, grid: Grid, *, number: int) -> _Begun | None:
+    """A round that was opened before a stop.
+
+    Raises:
+        NotActiveError: the plan was withdrawn meanwhile.
+    """
+    with centre.pool.connection() as connection:
+        hold_active(connection, run.plan.id)
+        found = [one for one in store.load_rounds(connection, run.run_id) if one.number == number]
+    for stored in found:
+        if stored.opening is not None and stored.entry is not None:
+            present = _gather(run, grid, limit_s=_left_s(centre, stored.opening))
+            return _Begun(stored.opening, stored.entry, present)
+    return None
 
 
 def abandon_open_rounds(centre: Centre, run: Run, *, detail: Detail) -> None:
@@ -82,18 +115,34 @@ def abandon_open_rounds(centre: Centre, run: Run, *, detail: Detail) -> None:
                 centre.outbox.append(connection, events.round_abandoned(closing))
 
 
-def _gather(run: Run, grid: Grid) -> tuple[str, ...]:
+def _gather(run: Run, grid: Grid, *, limit_s: float) -> tuple[str, ...]:
     """The signers on line, once all are or the wait is over."""
     waited_s, aggregation = 0.0, run.plan.aggregation
     while True:
         on_line = grid.sites()
         present = tuple(site for site in run.signers if site in on_line)
         patience_s = STRAGGLER_S if len(present) >= aggregation.quorum else GATHER_S
-        limit_s = min(patience_s, float(aggregation.deadline_s))
-        if len(present) == len(run.signers) or waited_s >= limit_s:
+        if len(present) == len(run.signers) or waited_s >= min(patience_s, limit_s):
             return present
         time.sleep(0.5)
         waited_s += 0.5
+
+
+def _open(centre: Centre, run: Run, grid: Grid, *, number: int, model: Packed) -> _Begun:
+    """Open a round, once a quorum is on line or the wait is over.
+
+    Raises:
+        NotActiveError: the plan was withdrawn.
+    """
+    present = _gather(run, grid, limit_s=float(run.plan.aggregation.deadline_s))
+    opening = _opening(centre, run, number=number, model=model)
+    now_us = centre.clock_us()
+    with centre.pool.connection() as connection:
+        hold_active(connection, run.plan.id)
+        entry = centre.outbox.append(connection, events.round_opened(opening))
+        store.insert_round(connection, run.run_id, number, changed_us=now_us)
+        store.open_round(connection, opening, entry=entry, changed_us=now_us)
+    return _Begun(opening, entry, present)
 
 
 def _opening(centre: Centre, run: Run, *, number: int, model: Packed) -> Opening:
@@ -190,3 +239,10 @@ def rounds_closed(centre: Centre, run_id: str) -> int:
     with centre.pool.connection() as connection:
         rounds = store.load_rounds(connection, run_id)
     return sum(stored.state is RoundState.CLOSED for stored in rounds)
+
+
+def rounds_ended(centre: Centre, run_id: str) -> int:
+    """How many rounds of a run have ended, one way or the other."""
+    with centre.pool.connection() as connection:
+        rounds = store.load_rounds(connection, run_id)
+    return sum(stored.closing is not None for stored in rounds)

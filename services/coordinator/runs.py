@@ -1,30 +1,36 @@
 """Runs: from an active plan to a candidate, round by round.
 
-The one rule: a run ends on the record, as completed or as halted with its reason. One that a
-stopped coordinator left open is halted at the next start; it is never silently lost.
+The one rule: a run ends on the record, as completed or as halted with its reason. One that was cut
+off goes on where it stood, and the record says so; it is never silently lost.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-import structlog
-
 from audit.ids import RANDOM_BYTES, uuid7
 from protocol import events
 from protocol.catalogue import initial_state
-from protocol.run import Contribution, RunEnd, RunHalt, RunStart, contribution_of
+from protocol.run import (
+    Contribution,
+    RunEnd,
+    RunHalt,
+    RunResumption,
+    RunStart,
+    contribution_of,
+)
 from protocol.words import HALTS, Detail, Halt
 from services.centre import Centre
 from services.coordinator import store
-from services.coordinator.aggregate import Aggregator
 from services.coordinator.evaluation import evaluate_candidate
-from services.coordinator.grid import Grid, GridError
+from services.coordinator.grid import Grid
 from services.coordinator.orders import Run
+from services.coordinator.replay import resumed_aggregator
 from services.coordinator.rounds import (
     Course,
     abandon_open_rounds,
     conduct_round,
     rounds_closed,
+    rounds_ended,
 )
 from services.database import Connection
 from services.errors import BusyError, NotActiveError
@@ -40,8 +46,6 @@ _OPEN_ROUNDS = {
 
 OpenGrid = Callable[[], AbstractContextManager[Grid]]
 """Opens a way to the sites for the length of one run."""
-
-_log = structlog.get_logger(__name__)
 
 
 def create_run(centre: Centre, plan_id: str) -> str:
@@ -76,27 +80,54 @@ def create_run(centre: Centre, plan_id: str) -> str:
     return run_id
 
 
-def carry_out(centre: Centre, run_id: str, open_grid: OpenGrid) -> None:
-    """Take a run through all its rounds to its candidate and its evaluations, and end it."""
+def carry_out(
+    centre: Centre, run_id: str, open_grid: OpenGrid, *, cut_off: Halt | None = None
+) -> None:
+    """Take a run through all its rounds to its candidate and its evaluations, and end it.
+
+    `cut_off` is what stopped an earlier attempt: the record says so, and the run goes on where it
+    stood. A site that has trained for the round at hand sends what it has kept, and nothing is
+    charged a second time.
+
+    Raises:
+        GridError: the centre's own transport failed; the run is left where it stands.
+    """
     run = load_run(centre, run_id)
     try:
         with open_grid() as grid:
+            if cut_off is not None:
+                _say_resumed(centre, run, cut_off)
             _carry_out(centre, run, grid)
-    except GridError as fault:
-        _log.error("the grid failed", run=run_id, fault=str(fault))
-        _halt(centre, run, Halt.TRANSPORT_FAILED)
     except NotActiveError:
-        _halt(centre, run, Halt.PLAN_WITHDRAWN)
+        halt(centre, run_id, Halt.PLAN_WITHDRAWN)
 
 
-def halt_interrupted(centre: Centre) -> tuple[str, ...]:
-    """Halt, on the record, the runs that a stopped coordinator has left open; their ids."""
+def left_running(centre: Centre) -> tuple[str, ...]:
+    """The runs that have not ended, the oldest first."""
     with centre.pool.connection() as connection:
-        left = [run.run_id for run in store.load_runs(connection) if run.state == "running"]
-    for run_id in left:
-        run = load_run(centre, run_id)
-        _halt(centre, run, Halt.COORDINATOR_STOPPED)
-    return tuple(left)
+        runs = store.load_runs(connection)
+    return tuple(run.run_id for run in reversed(runs) if run.state == "running")
+
+
+def halt(centre: Centre, run_id: str, reason: Halt) -> None:
+    """End a run on the record, with its reason; one that has ended stays as it is."""
+    run = load_run(centre, run_id)
+    abandon_open_rounds(centre, run, detail=_OPEN_ROUNDS.get(reason, Detail.NONE))
+    said = RunHalt(plan_id=run.plan.id, run_id=run.run_id, reason=reason)
+    with centre.pool.connection() as connection:
+        if _end(centre, connection, run, state="halted", explanation=HALTS[reason]):
+            centre.outbox.append(connection, events.run_halted(said))
+
+
+def _say_resumed(centre: Centre, run: Run, cut_off: Halt) -> None:
+    resumption = RunResumption(
+        plan_id=run.plan.id,
+        run_id=run.run_id,
+        reason=cut_off,
+        rounds_ended=rounds_ended(centre, run.run_id),
+    )
+    with centre.pool.connection() as connection:
+        centre.outbox.append(connection, events.run_resumed(resumption))
 
 
 def load_run(centre: Centre, run_id: str) -> Run:
@@ -115,15 +146,15 @@ def _carry_out(centre: Centre, run: Run, grid: Grid) -> None:
     with centre.pool.connection() as connection:
         stored = store.load_run(connection, run.run_id)
         model = store.load_model(connection, stored.model_digest)
-    course = Course(model, Aggregator.of(run))
-    for number in range(1, run.plan.rounds + 1):
+    course = Course(model, resumed_aggregator(centre, run))
+    for number in range(rounds_ended(centre, run.run_id) + 1, run.plan.rounds + 1):
         conduct_round(centre, run, grid, number=number, course=course)
     completed = rounds_closed(centre, run.run_id)
     if completed == 0:
-        _halt(centre, run, Halt.NO_QUORUM)
+        halt(centre, run.run_id, Halt.NO_QUORUM)
         return
     if not evaluate_candidate(centre, run, grid, rounds_completed=completed, model=course.model):
-        _halt(centre, run, Halt.CANDIDATE_UNSEEN)
+        halt(centre, run.run_id, Halt.CANDIDATE_UNSEEN)
         return
     end = RunEnd(
         plan_id=run.plan.id,
@@ -143,14 +174,6 @@ def _contribution(connection: Connection, run: Run) -> Contribution:
     rounds = store.load_rounds(connection, run.run_id)
     closings = [stored.closing for stored in rounds if stored.closing is not None]
     return contribution_of(run.plan, run.run_id, signers=run.signers, closings=closings)
-
-
-def _halt(centre: Centre, run: Run, reason: Halt) -> None:
-    abandon_open_rounds(centre, run, detail=_OPEN_ROUNDS.get(reason, Detail.NONE))
-    halt = RunHalt(plan_id=run.plan.id, run_id=run.run_id, reason=reason)
-    with centre.pool.connection() as connection:
-        if _end(centre, connection, run, state="halted", explanation=HALTS[reason]):
-            centre.outbox.append(connection, events.run_halted(halt))
 
 
 def _end(centre: Centre, connection: Connection, run: Run, *, state: str, explanation: str) -> bool:

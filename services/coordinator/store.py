@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from protocol.round import Closing, Opening, RoundState, check_transition
+from protocol.round import Closing, Exclusion, Opening, RoundState, check_transition
 from protocol.update import Packed, packed_digest
 from services.database import Connection
 from services.errors import CentreError, NotFoundError
@@ -24,6 +24,8 @@ class StoredRun:
     """`running`, `completed` or `halted`."""
     model_digest: str
     explanation: str
+    candidate: bytes | None
+    """The signed entry that puts the run's model on the record."""
     created_us: int
     ended_us: int | None
 
@@ -35,6 +37,8 @@ class StoredRound:
     number: int
     state: RoundState
     opening: Opening | None
+    entry: bytes | None
+    """The signed opening."""
     closing: Closing | None
     changed_us: int
 
@@ -96,6 +100,11 @@ def set_run_model(connection: Connection, run_id: str, model_digest: str) -> Non
     )
 
 
+def set_candidate(connection: Connection, run_id: str, entry: bytes) -> None:
+    """Note the entry that puts a run's model on the record."""
+    connection.execute("UPDATE runs SET candidate = %s WHERE run_id = %s", (entry, run_id))
+
+
 def end_run(
     connection: Connection, run_id: str, state: str, *, explanation: str, ended_us: int
 ) -> bool:
@@ -136,12 +145,16 @@ def insert_round(connection: Connection, run_id: str, number: int, *, changed_us
     )
 
 
-def open_round(connection: Connection, opening: Opening, *, changed_us: int) -> None:
-    """Move a pending round to open.
+def open_round(connection: Connection, opening: Opening, *, entry: bytes, changed_us: int) -> None:
+    """Move a pending round to open; `entry` is the signed opening.
 
     Raises:
         TransitionError: it is not pending.
     """
+    connection.execute(
+        "UPDATE rounds SET opening = %s, entry = %s WHERE run_id = %s AND number = %s",
+        (opening.to_bytes(), entry, opening.run_id, opening.round),
+    )
     _change_state(connection, opening, RoundState.OPEN, changed_us=changed_us)
 
 
@@ -160,7 +173,7 @@ def load_rounds(connection: Connection, run_id: str) -> tuple[StoredRound, ...]:
     """The rounds of a run, in order."""
     rows = connection.execute(
         """
-        SELECT number, state, opening, closing, changed_us
+        SELECT number, state, opening, entry, closing, changed_us
         FROM rounds WHERE run_id = %s ORDER BY number
         """,
         (run_id,),
@@ -170,10 +183,11 @@ def load_rounds(connection: Connection, run_id: str) -> tuple[StoredRound, ...]:
             number,
             RoundState(state),
             None if opening is None else Opening.from_bytes(opening),
+            entry,
             None if closing is None else Closing.from_bytes(closing),
             changed_us,
         )
-        for number, state, opening, closing, changed_us in rows
+        for number, state, opening, entry, closing, changed_us in rows
     )
 
 
@@ -225,6 +239,43 @@ def drop_update(connection: Connection, opening: Opening, *, site: str) -> None:
     )
 
 
+def drop_held(connection: Connection, opening: Opening) -> None:
+    """Let go of all that has no place yet: whoever sent it is asked again, and has kept it."""
+    connection.execute(
+        "DELETE FROM updates WHERE run_id = %s AND number = %s AND place IS NULL",
+        (opening.run_id, opening.round),
+    )
+
+
+def load_taken(connection: Connection, opening: Opening) -> tuple[tuple[str, str], ...]:
+    """Site and digest of each update that has a place in a round, in order."""
+    rows = connection.execute(
+        """
+        SELECT site, digest FROM updates
+        WHERE run_id = %s AND number = %s AND place IS NOT NULL ORDER BY place
+        """,
+        (opening.run_id, opening.round),
+    ).fetchall()
+    return tuple((str(site), str(digest)) for site, digest in rows)
+
+
+def insert_exclusion(connection: Connection, opening: Opening, exclusion: Exclusion) -> None:
+    """Note that a site is not in a round."""
+    connection.execute(
+        "INSERT INTO exclusions (run_id, number, site, record) VALUES (%s, %s, %s, %s)",
+        (opening.run_id, opening.round, exclusion.site, exclusion.to_bytes()),
+    )
+
+
+def load_exclusions(connection: Connection, opening: Opening) -> tuple[Exclusion, ...]:
+    """Who is not in a round so far, and why; by site."""
+    rows = connection.execute(
+        "SELECT record FROM exclusions WHERE run_id = %s AND number = %s ORDER BY site",
+        (opening.run_id, opening.round),
+    ).fetchall()
+    return tuple(Exclusion.from_bytes(record) for (record,) in rows)
+
+
 def insert_evaluation(
     connection: Connection, run_id: str, *, site: str, answer: tuple[str, str], receipt: bytes
 ) -> None:
@@ -252,7 +303,7 @@ def load_evaluations(connection: Connection, run_id: str) -> tuple[StoredEvaluat
 
 
 _SELECT_RUN = """
-SELECT run_id, plan_id, state, model_digest, explanation, created_us, ended_us FROM runs
+SELECT run_id, plan_id, state, model_digest, explanation, candidate, created_us, ended_us FROM runs
 """
 
 
@@ -268,13 +319,10 @@ def _change_state(
         raise NotFoundError(f"run {record.run_id} has no round {record.round}")
     check_transition(RoundState(row[0]), then)
     closing = record.to_bytes() if isinstance(record, Closing) else None
-    opening = record.to_bytes() if isinstance(record, Opening) else None
     connection.execute(
         """
-        UPDATE rounds
-        SET state = %s, changed_us = %s,
-            closing = coalesce(%s, closing), opening = coalesce(%s, opening)
+        UPDATE rounds SET state = %s, changed_us = %s, closing = %s
         WHERE run_id = %s AND number = %s
         """,
-        (then, changed_us, closing, opening, *key),
+        (then, changed_us, closing, *key),
     )

@@ -1,12 +1,13 @@
-"""What stops a run, on the record: a coordinator that goes away, a quorum that is not met."""
+"""What ends a run before its time, on the record: a fault, or a quorum that is not met."""
 
 import pytest
 from federation import Federation
 
 from protocol.plan import Plan
 from protocol.round import RoundState
+from protocol.words import Halt
 from services.coordinator import store
-from services.coordinator.runs import create_run, halt_interrupted
+from services.coordinator.runs import create_run, halt, left_running
 from services.errors import BusyError
 
 pytestmark = pytest.mark.scenario
@@ -21,14 +22,16 @@ def types_of(people: Federation, run_id: str) -> list[str]:
     return [entry.type for entry in people.entries() if entry.run_id == run_id]
 
 
-def test_a_run_that_a_stopped_coordinator_left_is_halted_and_never_lost(
+def test_a_run_that_broke_down_is_halted_and_never_lost(
     people: Federation, plans: tuple[Plan, Plan, Plan], second_run: str
 ) -> None:
     run_id = create_run(people.centre, plans[2].id)
     with pytest.raises(BusyError, match="one runs at a time"):
         create_run(people.centre, plans[2].id)
-    assert halt_interrupted(people.centre) == (run_id,)
-    assert halt_interrupted(people.centre) == ()
+    assert left_running(people.centre) == (run_id,)
+    for _ in range(2):
+        halt(people.centre, run_id, Halt.COORDINATOR_STOPPED)
+        assert left_running(people.centre) == ()
     assert load(people, run_id).state == "halted"
     people.settle()
     assert types_of(people, run_id) == ["run.created", "run.halted"]

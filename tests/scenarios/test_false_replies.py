@@ -53,10 +53,10 @@ def collection(
             digest = store.save_model(connection, honest.model)
             store.insert_run(connection, run.run_id, run.plan.id, model_digest=digest, created_us=1)
             store.insert_round(connection, run.run_id, opening.round, changed_us=1)
-            store.open_round(connection, opening, changed_us=1)
+            store.open_round(connection, opening, entry=b"signed", changed_us=1)
         norm = float(np.linalg.norm(honest.model))
         intake = Intake(replace(people.centre, pool=pool), run, opening, norm)
-        yield Collection(intake)
+        yield Collection.begin(intake)
 
 
 @pytest.fixture
@@ -202,6 +202,10 @@ def test_a_hospital_that_keeps_its_charge_back_makes_nobody_late(
             "SELECT site, digest FROM updates WHERE place IS NOT NULL ORDER BY place"
         ).fetchall()
     assert kept == list(zip(collection.participants, collection.digests, strict=True))
+    after_a_stop = Collection.begin(collection.intake)
+    assert after_a_stop.participants == collection.participants
+    assert after_a_stop.exclusions == collection.exclusions
+    assert after_a_stop.decided == set(HOSPITALS)
 
 
 def test_a_receipt_signed_by_another_hospital_is_left_out(

@@ -63,7 +63,7 @@ def test_a_plan_comes_back_as_it_went_in(connection: Connection) -> None:
 
 
 def test_a_round_ends_once(connection: Connection) -> None:
-    store.open_round(connection, OPENING, changed_us=2)
+    store.open_round(connection, OPENING, entry=b"signed", changed_us=2)
     store.end_round(connection, CLOSING, RoundState.CLOSED, changed_us=3)
     with pytest.raises(TransitionError):
         store.end_round(connection, CLOSING, RoundState.ABANDONED, changed_us=4)

@@ -13,7 +13,7 @@ from audit.desk.shapes import Answer, Index, Shape
 
 _OPENED = "round.opened"
 _ENDED = ("round.closed", "round.abandoned")
-_RUN = ("run.created", "run.completed", "run.halted", "model.candidate")
+_RUN = ("run.created", "run.resumed", "run.completed", "run.halted", "model.candidate")
 
 
 class LeftOut(Shape):

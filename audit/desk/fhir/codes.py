@@ -100,6 +100,7 @@ _KINDS: dict[str, tuple[tuple[str, str, str], str]] = {
     "run.created": (_ACTIVITY, "C"),
     "run.completed": (_ACTIVITY, "U"),
     "run.halted": (_ACTIVITY, "U"),
+    "run.resumed": (_ACTIVITY, "U"),
     "round.opened": (_ACTIVITY, "C"),
     "round.closed": (_ACTIVITY, "U"),
     "round.abandoned": (_ACTIVITY, "U"),
