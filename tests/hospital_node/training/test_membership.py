@@ -134,3 +134,13 @@ def test_counts_of_which_noise_left_nothing_tell_nothing() -> None:
         update={"negative": (-1,) * 10, "positive": (0,) * 10}
     )
     assert told_apart(nobody, held_out) is None
+
+
+def test_of_outlines_there_are_no_patients_without_the_finding() -> None:
+    held_out = released(Evaluation, surer=0.0, noise=4.0, seed=1)
+    outlined = held_out.model_copy(update={"negative": ()})
+    same = Membership.from_json(outlined.to_json())
+    found = told_apart(same, outlined)
+    assert found is not None
+    assert found.auc[0] == pytest.approx(0.5)
+    assert found.auc[1] < 0.5 < found.auc[2]
