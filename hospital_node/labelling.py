@@ -42,7 +42,8 @@ def prepare_source(
         settings: of this hospital.
         key: its pseudonym key.
         part: below the folder of images, what to scan of it.
-        among: files below the folder, the only ones that may be new reports or outlines; none, everything.
+        among: files below the folder, the only ones that may be new reports or outlines; none,
+            everything.
 
     Raises:
         FolderError: the folder of reports cannot be used.

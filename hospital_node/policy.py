@@ -179,11 +179,12 @@ class Policy(_Table):
             known = ", ".join(self.allowed_networks) or "none"
             return f"network {plan.network.name} is not allowed here; allowed: {known}"
         try:
-            card_of(plan.network)
+            card = card_of(plan.network)
         except ProtocolError as cause:
             return str(cause)
-        if plan.cohort.task is Task.SEGMENTATION:
-            return "it outlines structures; this node answers for whole images"
+        if (card.places > 0) != (plan.cohort.task is Task.SEGMENTATION):
+            given = "outlines structures" if card.places else "answers for whole images"
+            return f"network {card.name} {given}, and the plan's task is {plan.cohort.task}"
         foreign = sorted(set(plan.cohort.modality) - set(self.allowed_modalities))
         if foreign:
             return (

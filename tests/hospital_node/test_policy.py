@@ -6,6 +6,7 @@ from protocol_strategies import a_plan
 
 from hospital_node.errors import PolicyError
 from hospital_node.policy import Forbidden, Permitted, Policy
+from protocol.catalogue import CATALOGUE
 from protocol.plan import Cohort, Network, Plan, Privacy, Task
 from protocol.round import Reason
 
@@ -44,7 +45,7 @@ def test_a_plan_within_the_defaults_is_permitted() -> None:
                 cohort=a_cohort(positive="", task=Task.SEGMENTATION, classes=("a", "b", "c")),
                 network=a_plan().network.model_copy(update={"classes": 3}),
             ),
-            "outlines structures",
+            "efficientnet-lite0-head answers for whole images, and the plan's task is segmentation",
         ),
     ],
 )
@@ -53,6 +54,19 @@ def test_a_plan_beyond_the_policy_is_forbidden_in_plain_words(plan: Plan, says: 
     assert isinstance(verdict, Forbidden)
     assert verdict.reason is Reason.PLAN_NOT_ALLOWED
     assert says in verdict.explanation
+
+
+def test_a_network_that_outlines_is_permitted_for_outlines_and_for_nothing_else() -> None:
+    card = CATALOGUE["unet-2d"]
+    policy = Policy(allowed_networks=(card.name,))
+    network = Network(name=card.name, weights_digest=card.weights_digest)
+    asked = a_cohort(positive="", task=Task.SEGMENTATION, classes=("lung",))
+    plan = a_plan(cohort=asked, network=network)
+    assert isinstance(policy.permits(plan), Permitted)
+    assert isinstance(policy.permits_cohort(plan, [0] * 60), Permitted)
+    other = policy.permits(a_plan(network=network))
+    assert isinstance(other, Forbidden)
+    assert "outlines structures" in other.explanation
 
 
 def test_too_few_patients_are_refused_without_saying_how_many_there_are() -> None:
