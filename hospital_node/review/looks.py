@@ -73,7 +73,7 @@ def _greys(
     windows += [_window(*one) for one in _MODALITY_WINDOWS.get(str(instance.get("Modality")), ())]
     # LINEAR from the least to the greatest value: PS3.3 C.11.2.1.2.1 with c - 0.5 in the middle.
     windows.append(_window("Whole range", (low + high + 1) / 2, high - low + 1))
-    ends = samples[padding]
+    ends = samples[padding] if padding.any() else samples[:0]
     return {
         "windows": windows,
         "padding": [int(ends.min()), int(ends.max())] if ends.size else None,
@@ -83,7 +83,8 @@ def _greys(
 def _range(
     samples: NDArray[Any], counts: NDArray[np.bool_], described: dict[str, Any]
 ) -> tuple[float, float]:
-    shown = samples[counts] if counts.any() else samples
+    # To pick values out costs as much as to decode them, and most pictures have no padding.
+    shown = samples if counts.all() or not counts.any() else samples[counts]
     ends = sorted(
         float(end) * described["slope"] + described["intercept"]
         for end in (shown.min(), shown.max())
