@@ -4,7 +4,7 @@ from math import log
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hospital_node.judging.calibration import (
@@ -26,6 +26,7 @@ def columns(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     return np.array([s / 20 for s, _ in pairs]), np.array([int(y) for _, y in pairs])
 
 
+@settings(deadline=None)
 @given(scored, st.integers(1, 12))
 def test_bins_hold_the_least_number_of_patients_and_never_part_equal_scores(
     pairs: Pairs, least: int
@@ -41,6 +42,7 @@ def test_bins_hold_the_least_number_of_patients_and_never_part_equal_scores(
         assert len(set(bins.of_patient[scores == score])) == 1
 
 
+@settings(deadline=None)
 @given(scored)
 def test_the_error_is_the_mean_gap_of_the_bins_weighed_by_their_patients(pairs: Pairs) -> None:
     scores, labels = columns(pairs)

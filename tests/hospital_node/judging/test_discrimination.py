@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hospital_node.judging.discrimination import Tallies, roc_curve
@@ -29,6 +29,7 @@ def same(found: float, expected: float | None) -> bool:
     return bool(np.isnan(found)) if expected is None else bool(np.isclose(found, expected))
 
 
+@settings(deadline=None)
 @given(PATIENTS)
 def test_auc_is_the_share_of_pairs_in_the_right_order(patients: Patients) -> None:
     wins = [
@@ -41,6 +42,7 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(patients: Patients) -> Non
     assert same(tallies(patients).auc()[0], expected)
 
 
+@settings(deadline=None)
 @given(PATIENTS, SHARES)
 def test_sensitivity_is_the_best_of_all_thresholds_that_are_specific_enough(
     patients: Patients, least: float

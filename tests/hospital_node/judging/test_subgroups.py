@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hospital_node.judging.subgroups import Group, groups_by, shown
@@ -28,6 +28,7 @@ def is_enough(members: set[int], someone: People) -> bool:
     return min(len(members), positive, len(members) - positive) >= LEAST
 
 
+@settings(deadline=None)
 @given(people)
 def test_what_is_shown_is_large_and_no_difference_of_what_is_shown_is_small(
     someone: People,
