@@ -12,7 +12,7 @@ import numpy as np
 
 from hospital_node.judging import classification
 from hospital_node.judging.classification import Answers, Terms, truth_of
-from hospital_node.judging.comparison import Model
+from hospital_node.judging.comparison import ENOUGH_OF_A_CLASS, Better, Model
 from hospital_node.training.evaluate import patient_answers
 from hospital_node.training.membership import Sureness, attack, sureness_of
 from hospital_node.training.outlines import (
@@ -94,6 +94,7 @@ def _judge_outlines(
     described = describe_dice(plan.cohort, {str(k): v for k, v in held_out.items()}, seed=seed)
     report = {
         "task": str(plan.cohort.task),
+        "better": str(_better_outlined(described["mean_dice"], patients=len(said))),
         "level": LEVEL,
         "resamples": RESAMPLES,
         **{f"auc_{model}{part}": None for model in Model for part in ("", "_ci")},
@@ -103,6 +104,16 @@ def _judge_outlines(
     }
     cells, cells_train = (Cells(dice_cells(one), DICE_BINS) for one in (said, known))
     return Judged(plan, report, cells, cells_train)
+
+
+def _better_outlined(mean_dice: dict[str, list[float]] | None, *, patients: int) -> Better:
+    """Which model's mean Dice is larger beyond chance; untold of few patients."""
+    if mean_dice is None or patients < ENOUGH_OF_A_CLASS:
+        return Better.UNTOLD
+    _, low, high = mean_dice["difference"]
+    if low > 0:
+        return Better.SHARED
+    return Better.ALONE if high < 0 else Better.UNTOLD
 
 
 def _fit_of(overlaps: Overlaps) -> Sureness:

@@ -253,6 +253,7 @@ def test_from_files_to_a_step_and_what_may_be_told_of_it(
     )
     assert [one["name"] for one in judged.report["structures"]] == ["heart", "lung"]
     assert judged.report["structures"][0]["local"] == [0.0, 0.0, 0.0]  # zeros find nothing
+    assert judged.report["better"] == "cannot be told"  # of three patients
     told = told_findings(plan.cohort, ())
     histograms = noised_histograms(told.of(judged.cells), noise_multiplier=1e-9, randomness=coins)
     assert histograms.sum(axis=1).tolist() == [3, 3]
