@@ -11,6 +11,7 @@ import numpy as np
 
 from deploy.accuracy_cohort import Sides, deal
 from deploy.errors import ImagesError
+from hospital_node.membership import set_aside
 from hospital_node.policy import Policy
 from hospital_node.training.evaluate import auc, patient_scores
 from hospital_node.training.mechanism import PatientMechanism, rates
@@ -127,13 +128,16 @@ class Trial:
 def _vote(plan: Plan, site: str, patients: int) -> Ballot:
     """The ballot of a hospital that has counted its training patients, with noise.
 
+    What its policy releases beside, by default, is paid from the plan's ε as at a vote.
+
     Raises:
         PrivacyError: no noise keeps the plan's ε.
     """
     count = noised_count(
         patients, noise_multiplier=_COUNT_NOISE, randomness=SecureRandomness.from_system()
     )
-    rate, noise = rates(plan, patients=count, also=(counting(_COUNT_NOISE),))
+    also = (counting(_COUNT_NOISE), *set_aside(Policy()))
+    rate, noise = rates(plan, patients=count, also=also)
     return _approval(plan, site, sample_rate=rate, noise_multiplier=noise)
 
 
