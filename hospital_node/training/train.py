@@ -60,7 +60,7 @@ def train_steps(
         descent.step(
             noised_mean(engine, descent.parameters, mechanism=mechanism, randomness=randomness)
         )
-    return (descent.parameters - begin).astype("<f4")
+    return (descent.parameters - begin).astype("<f4", copy=False)
 
 
 def train_alone(
@@ -87,13 +87,19 @@ class _Descent:
 
     def __init__(self, begin: Parameters, optimiser: Optimiser) -> None:
         self.parameters = begin.copy()
-        self._velocity = np.zeros_like(begin)
+        self._velocity: Parameters | None = None
         self._optimiser = optimiser
 
     def step(self, gradient: Parameters) -> None:
-        """Move the parameters against the gradient, the weight decay and what was moved before."""
-        self._velocity *= float(self._optimiser.momentum)
-        self._velocity += gradient
+        """Move the parameters against the gradient, the weight decay and what was moved before.
+
+        The first gradient is kept as it is, and is what later ones are added to.
+        """
+        if self._velocity is None:
+            self._velocity = gradient
+        else:
+            self._velocity *= float(self._optimiser.momentum)
+            self._velocity += gradient
         decay = float(self._optimiser.weight_decay)
         if decay:
             self._velocity += decay * self.parameters
