@@ -6,11 +6,11 @@ is not known here.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from protocol.record import DecimalText, Record
+from protocol.record import DecimalText, SparingRecord
 
 
 class AggregationRule(StrEnum):
@@ -61,12 +61,19 @@ class Weighting(StrEnum):
     """A site that adds twice the noise counts a quarter; σ is public, it stands in the ballot."""
 
 
-class Aggregation(Record):
+class Aggregation(SparingRecord):
     """How the centre combines updates.
 
     What is left at its default is not in the bytes, so a plain mean has the bytes it had before
     there were other rules.
     """
+
+    unsaid = frozenset(
+        {
+            *("weighting", "tolerated", "server_rate", "server_momentum"),
+            *("second_momentum", "adaptivity"),
+        }
+    )
 
     rule: AggregationRule = AggregationRule.FEDAVG
     quorum: Annotated[int, Field(ge=1)]
@@ -82,12 +89,6 @@ class Aggregation(Record):
     """How long the second moment remembers."""
     adaptivity: DecimalText = "0.001"
     """τ: elements whose second moment's root is below it are hardly scaled."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        said: dict[str, Any] = serialise(self)
-        unsaid = {name for name in _MAY_BE_UNSAID if getattr(self, name) == _default_of(name)}
-        return {name: value for name, value in said.items() if name not in unsaid}
 
     @model_validator(mode="after")
     def _is_a_rule(self) -> Self:
@@ -127,14 +128,6 @@ class Aggregation(Record):
         for name in ("server_momentum", "second_momentum"):
             if not 0 <= float(getattr(self, name)) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} is not at least 0 and below 1")
-
-
-_MAY_BE_UNSAID = frozenset(
-    {
-        *("weighting", "tolerated", "server_rate", "server_momentum"),
-        *("second_momentum", "adaptivity"),
-    }
-)
 
 
 def _default_of(name: str) -> object:

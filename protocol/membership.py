@@ -6,20 +6,22 @@ here, but what bounds all of them is.
 """
 
 from math import exp
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from protocol.record import DecimalText, Digest, Name, Record, RunId, Text
+from protocol.record import DecimalText, Digest, Name, RunId, SparingRecord, Text
 
 
-class Membership(Record):
+class Membership(SparingRecord):
     """Body of `membership.released`: noised counts of training patients, by what a model says.
 
     The cells are those of `evaluation.released`, whose counts are of held-out patients: what the
     model learnt of its own patients, and not of patients, is what the two differ by. Each training
     patient falls in exactly one cell of each finding.
     """
+
+    unsaid = frozenset({"classes"})
 
     plan_id: Digest
     run_id: RunId
@@ -34,11 +36,6 @@ class Membership(Record):
     classes: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
     """The findings that are told of, of a plan that names several; left out of the bytes where
     there is one."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_no_classes(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        said: dict[str, Any] = serialise(self)
-        return said if self.classes else {k: v for k, v in said.items() if k != "classes"}
 
 
 def advantage_bound(epsilon: float, delta: float) -> float:

@@ -6,18 +6,16 @@ ballot alone. How a node trains is not known here.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     StringConstraints,
-    model_serializer,
     model_validator,
 )
 
 from protocol.aggregation import Aggregation
-from protocol.record import DecimalText, Digest, Name, Record, Text
+from protocol.record import DecimalText, Digest, Name, Record, SparingRecord, Text
 
 Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2,8}$")]
 """A DICOM Modality value (PS3.3 C.7.3.1.1.1)."""
@@ -82,13 +80,20 @@ class Ages(Record):
         return self
 
 
-class Cohort(Record):
+class Cohort(SparingRecord):
     """Which images a plan asks for, and of which patients.
 
     An image that does not say what is asked for is left out. What a cohort does not ask for is not
     in its bytes, so a cohort that asks for no more than modality and label has the same digest as
     before there was more to ask for.
     """
+
+    unsaid = frozenset(
+        {
+            *("positive", "task", "classes", "body_part", "view_position"),
+            *("studied", "age", "minimum_images"),
+        }
+    )
 
     modality: Annotated[tuple[Modality, ...], Field(min_length=1)]
     """DICOM Modality values (PS3.3 C.7.3.1.1.1), any of which is taken."""
@@ -116,14 +121,6 @@ class Cohort(Record):
     """How old the patient was at the study."""
     minimum_images: Annotated[int, Field(ge=1, le=10_000)] = 1
     """A patient with fewer images that answer to all else is left out."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_what_is_not_asked(
-        self, serialise: SerializerFunctionWrapHandler
-    ) -> dict[str, Any]:
-        asked: dict[str, Any] = serialise(self)
-        unasked = {name for name in _MAY_BE_UNASKED if getattr(self, name) == _default_of(name)}
-        return {name: value for name, value in asked.items() if name not in unasked}
 
     @model_validator(mode="after")
     def _names_its_answers(self) -> Self:
@@ -175,10 +172,6 @@ _FEWEST_CLASSES = {Task.MULTI_CLASS: 2, Task.MULTI_LABEL: 2, Task.SEGMENTATION: 
 """One finding alone is a binary question; a structure alone may be outlined."""
 
 
-def _default_of(name: str) -> object:
-    return Cohort.model_fields[name].default
-
-
 class VolumeGrid(Record):
     """The grid on which a plan wants volumes, and the values it looks at.
 
@@ -204,12 +197,14 @@ class VolumeGrid(Record):
         return self
 
 
-class Preprocessing(Record):
+class Preprocessing(SparingRecord):
     """From stored pixels to the network's input.
 
     A plan without a volume wants single pictures, and has the bytes it had before there were any
     volumes.
     """
+
+    unsaid = frozenset({"volume"})
 
     size_px: Annotated[int, Field(ge=16, le=1024)]
     """Edge of the square input, in pixels."""
@@ -223,11 +218,6 @@ class Preprocessing(Record):
             raise ValueError(f"slices of a volume must be {self.size_px} x {self.size_px}")
         return self
 
-    @model_serializer(mode="wrap")
-    def _leave_out_no_volume(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        said: dict[str, Any] = serialise(self)
-        return said if self.volume else {k: v for k, v in said.items() if k != "volume"}
-
 
 LARGEST_WEIGHT = 1000
 """Of a class: more than any imbalance that could still be learnt from."""
@@ -236,11 +226,13 @@ SHARES_TOLERANCE = 0.01
 """How far shares of classes may be from one together: they are rounded where they were printed."""
 
 
-class Optimiser(Record):
+class Optimiser(SparingRecord):
     """The steps a site takes in each round.
 
     A plan that says nothing of imbalance has the bytes it had before there was anything to say.
     """
+
+    unsaid = frozenset({"class_weights", "prevalence"})
 
     name: Literal["sgd"] = "sgd"
     learning_rate: DecimalText
@@ -258,11 +250,6 @@ class Optimiser(Record):
     Its log-odds are added to the logits while training (Menon et al. 2021, Eq. 10), so that what
     the network learns is what sets classes apart, and not how frequent they are.
     """
-
-    @model_serializer(mode="wrap")
-    def _leave_out_no_balance(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        said: dict[str, Any] = serialise(self)
-        return {k: v for k, v in said.items() if v or k not in ("class_weights", "prevalence")}
 
     @model_validator(mode="after")
     def _is_balanced(self) -> Self:

@@ -10,9 +10,17 @@ import hashlib
 import json
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+)
 
 from protocol.errors import RecordError
 
@@ -178,3 +186,22 @@ def _first_fault(error: ValidationError) -> str:
     place = ".".join(str(part) for part in fault["loc"]) or "the whole"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{place}: {fault['msg']}{more}"
+
+
+class SparingRecord(Record):
+    """A record with members that came later: while they have their default, its bytes are the old.
+
+    So a plan that asks for nothing new keeps its id.
+    """
+
+    unsaid: ClassVar[frozenset[str]]
+    """The members that are left out of the bytes while they have their default."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unsaid(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = serialise(self)
+        fields = type(self).model_fields
+        for name in self.unsaid:
+            if getattr(self, name) == fields[name].default:
+                del said[name]
+        return said

@@ -6,15 +6,15 @@ has checked all of it. A refusal is a normal answer.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from protocol.aggregation import AggregationRule
 from protocol.errors import TransitionError
 from protocol.plan import Plan
 from protocol.provenance import Provenance
-from protocol.record import Base64, DecimalText, Digest, Name, Record, RunId, Text
+from protocol.record import Base64, DecimalText, Digest, Name, Record, RunId, SparingRecord, Text
 from protocol.words import DETAILS, Detail, Reason
 
 
@@ -130,13 +130,15 @@ class Sent(Record):
     """What it was made with."""
 
 
-class Evaluation(Record):
+class Evaluation(SparingRecord):
     """Body of `evaluation.released`: noised patient counts by score, the only figures that leave.
 
     Each held-out patient falls in exactly one cell of each finding, so one patient moves one count
     of each by one: of C findings the L2 sensitivity is √C, which the noise is scaled to. Anything
     computed from the noised counts is post-processing.
     """
+
+    unsaid = frozenset({"classes"})
 
     plan_id: Digest
     run_id: RunId
@@ -152,11 +154,6 @@ class Evaluation(Record):
     classes: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
     """The findings that are told of, of a plan that names several; left out of the bytes where
     there is one."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_no_classes(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        said: dict[str, Any] = serialise(self)
-        return said if self.classes else {k: v for k, v in said.items() if k != "classes"}
 
 
 class Exclusion(Record):
@@ -178,8 +175,10 @@ class Exclusion(Record):
         )
 
 
-class Closing(Record):
+class Closing(SparingRecord):
     """Body of `round.closed` and `round.abandoned`: who took part, who did not, what came of it."""
+
+    unsaid = frozenset({"weights"})
 
     plan_id: Digest
     run_id: RunId
@@ -195,8 +194,3 @@ class Closing(Record):
     weights: tuple[DecimalText, ...] = ()
     """What each participant counted, in their order, the most as 1; left out of the bytes where all
     counted alike."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_no_weights(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        said: dict[str, Any] = serialise(self)
-        return said if self.weights else {k: v for k, v in said.items() if k != "weights"}
