@@ -19,8 +19,9 @@ from hospital_node.imaging.tensors import TensorCache
 from hospital_node.imaging.volume import normalise
 from hospital_node.training.features import FeatureCache, read_grid
 from hospital_node.training.trainable import Way, Workshop
-from protocol.catalogue import CATALOGUE, card_of
-from protocol.plan import Cohort, Plan
+from hospital_node.training.weights import digest_of
+from protocol.catalogue import CATALOGUE, card_of, network_named
+from protocol.plan import Cohort, Network, Plan
 from protocol.record import decimal_text
 from services.registry.plans import DEFAULT_NETWORK, default_plan
 
@@ -45,9 +46,13 @@ class Trials:
     epsilons: tuple[str, ...] = (NOT_PRIVATE, "8", "3", "1")
     seeds: int = 3
     network: str = DEFAULT_NETWORK
+    weights: Path | None = None
+    """The file of weights, of a network that takes any."""
 
 
-def read_trials(sites: str, epsilons: str, *, seeds: int, network: str | None) -> Trials:
+def read_trials(
+    sites: str, epsilons: str, *, seeds: int, network: str | None, weights: Path | None = None
+) -> Trials:
     """What is to be tried, out of lists with commas between.
 
     Raises:
@@ -67,7 +72,10 @@ def read_trials(sites: str, epsilons: str, *, seeds: int, network: str | None) -
     name = network or DEFAULT_NETWORK
     if name not in CATALOGUE:
         raise SettingsError(f"--network {name}: expected one of {', '.join(sorted(CATALOGUE))}")
-    return Trials(numbers, tuple(map(_bound, bounds)), seeds, name)
+    if (CATALOGUE[name].weights_digest is None) != (weights is not None):
+        needed = "it needs --weights FILE" if weights is None else "its weights are its own"
+        raise SettingsError(f"--network {name}: {needed}")
+    return Trials(numbers, tuple(map(_bound, bounds)), seeds, name, weights)
 
 
 def _bound(text: str) -> str:
@@ -116,12 +124,14 @@ def measure_accuracy(
         PrivacyError: no noise keeps an ε.
     """
     folder = read_folder(source, columns, cache=cache / "images", progress=partial(tell, "images"))
+    digest = None if trials.weights is None else digest_of(trials.weights)
+    network = network_named(trials.network, weights_digest=digest)
     plans = {
-        one: _plan(folder, trials.network, sites=one[0], epsilon=one[1])
+        one: _plan(folder, network, sites=one[0], epsilon=one[1])
         for one in product(trials.sites, trials.epsilons)
     }
     first = next(iter(plans.values()))
-    workshop = _furnish(folder, first, cache=cache, tell=tell)
+    workshop = _furnish(folder, first, cache=cache, weights=trials.weights, tell=tell)
     found: dict[tuple[int, str], list[Figures]] = {one: [] for one in plans}
     for seed, sites in product(range(trials.seeds), trials.sites):
         trial = Trial(workshop, folder.sides(seed), plans[sites, trials.epsilons[0]], seed=seed)
@@ -141,24 +151,26 @@ def measure_accuracy(
     )
 
 
-def _plan(folder: LabelledFolder, network: str, *, sites: int, epsilon: str) -> Plan:
+def _plan(folder: LabelledFolder, network: Network, *, sites: int, epsilon: str) -> Plan:
     """The product's default plan for so many hospitals, with this ε and network."""
     cohort = Cohort(modality=("CR",), label="label", positive=folder.positive, minimum_patients=1)
     names = tuple(f"hospital-{number:02d}" for number in range(1, sites + 1))
     plan = default_plan("centre", sites=names, cohort=cohort, expires_us=0)
     said = plan.to_json()
-    card = CATALOGUE[network]
-    said["network"] |= {"name": card.name, "weights_digest": card.weights_digest}
+    said["network"] = network.to_json()
     if epsilon != NOT_PRIVATE:
         said["privacy"] |= {"epsilon": epsilon}
     return Plan.from_json(said)
 
 
-def _furnish(folder: LabelledFolder, plan: Plan, *, cache: Path, tell: Tell) -> Workshop:
+def _furnish(
+    folder: LabelledFolder, plan: Plan, *, cache: Path, weights: Path | None, tell: Tell
+) -> Workshop:
     """What all hospitals train with; features of a frozen backbone are computed here, once."""
     features = FeatureCache(
         cache / "features",
         read=lambda ref, preprocessing: normalise(read_grid(ref, preprocessing)),
+        weights=weights and weights.parent,
     )
     tensors = TensorCache(cache / "tensors", limit_bytes=_TENSORS_BYTES)
     workshop = Workshop(features, tensors, device="auto", way=Way.LOOP)

@@ -163,6 +163,9 @@ def accuracy(
     network: Annotated[
         str | None, typer.Option(help="A network of the catalogue, instead of the default.")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The weights, of a network that takes any file.")
+    ] = None,
     patient_column: Annotated[str, typer.Option(help="Who is one patient.")] = "patient_id",
     label_column: Annotated[str, typer.Option(help="What was found.")] = "label",
     positive: Annotated[
@@ -182,7 +185,7 @@ def accuracy(
     from deploy.accuracy_report import caption, written  # noqa: PLC0415
     from deploy.acts import Acts  # noqa: PLC0415
 
-    trials = read_trials(sites, epsilon, seeds=seeds, network=network)
+    trials = read_trials(sites, epsilon, seeds=seeds, network=network, weights=weights)
     columns = Columns(patient_column, label_column, positive, held_out)
     with Acts(_err) as acts, acts.act("Accuracy") as act:
         found = measure_accuracy(images, columns, trials, cache=cache, tell=act.watch)

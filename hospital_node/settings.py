@@ -99,6 +99,8 @@ class Compute(Section):
 
     `loop` takes the least memory and any network; `opacus` may be quicker with patients of one
     image."""
+    weights: ConfigPath | None = None
+    """A folder of weights files that plans may name by their digests."""
     tensor_cache_bytes: Annotated[int, Field(ge=0)] = 20 * 1024**3
     """What decoded images may take of the state folder's disk; 0 keeps none.
 

@@ -103,6 +103,7 @@ def open_site(settings: NodeSettings) -> Site:
         settings.site.state / "features",
         read=read_kept(tensors),
         device=settings.compute.device,
+        weights=settings.compute.weights,
     )
     workshop = Workshop(
         features, tensors, device=settings.compute.device, way=Way(settings.compute.engine)

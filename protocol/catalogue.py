@@ -23,9 +23,10 @@ class Card(Record):
     """One network of the catalogue."""
 
     name: Name
-    weights_digest: Digest
+    weights_digest: Digest | None
     """Digest of the public weights file the hospital installed, or of the wavelets it computes; of
-    a network that is trained from its first layer, `packed_digest` of the body it starts from."""
+    a network that is trained from its first layer, `packed_digest` of the body it starts from. None
+    where a plan names any file, and hospitals install it themselves."""
     features: Annotated[int, Field(ge=1)]
     """Width of the body's output, the input of the trained head."""
     body: tuple[Tensor, ...] = ()
@@ -53,6 +54,10 @@ CATALOGUE: dict[str, Card] = {
             weights_digest="sha256:"
             "eabd2f112ba6e3b656e3797a1032a5671f5b52f50c1f66922b1cf8da57367417",
             features=3472,
+        ),
+        *(
+            Card(name=f"efficientnet-lite{size}-file", weights_digest=None, features=1280)
+            for size in range(5)
         ),
         Card(
             name="groupnorm-cnn",
@@ -122,12 +127,28 @@ def card_of(network: Network) -> Card:
     if card is None:
         known = ", ".join(sorted(CATALOGUE))
         raise ProtocolError(f"network {network.name!r} is not in the catalogue; known: {known}")
-    if card.weights_digest != network.weights_digest:
+    if card.weights_digest not in (None, network.weights_digest):
         raise ProtocolError(
             f"network {network.name!r}: the plan names weights {network.weights_digest}, "
             f"the catalogue {card.weights_digest}"
         )
     return card
+
+
+def network_named(name: str, *, classes: int = 1, weights_digest: str | None = None) -> Network:
+    """A network of the catalogue as a plan names it.
+
+    Raises:
+        ProtocolError: there is none of that name, or its weights are to be named and are not.
+    """
+    card = CATALOGUE.get(name)
+    digest = weights_digest or (card.weights_digest if card else None)
+    if card is None or digest is None:
+        known = "it takes a weights file by its digest" if card else "the catalogue has none"
+        raise ProtocolError(f"network {name!r}: {known}")
+    network = Network(name=name, weights_digest=digest, classes=classes)
+    card_of(network)
+    return network
 
 
 def layout_of(network: Network) -> Layout:

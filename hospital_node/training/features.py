@@ -19,7 +19,13 @@ from hospital_node.imaging.dataset import Patient, read_pixels
 from hospital_node.imaging.tensors import TensorCache
 from hospital_node.imaging.volume import Grid, fit, fit_volume, normalise
 from hospital_node.imaging.volumes import ImageRef, VolumeRef, read_volume
-from hospital_node.training.model import Body, device_named, frozen_body, normalise_features
+from hospital_node.training.model import (
+    Body,
+    check_installed,
+    device_named,
+    frozen_body,
+    normalise_features,
+)
 from hospital_node.training.question import stack_labels
 from protocol.catalogue import card_of
 from protocol.plan import Plan, Preprocessing
@@ -86,10 +92,18 @@ def ignore_progress(done: int, total: int) -> None:
 class FeatureCache:
     """Features kept in a folder; losing the folder loses time only."""
 
-    def __init__(self, folder: Path, *, read: Reader, device: str = "auto") -> None:
+    def __init__(
+        self, folder: Path, *, read: Reader, device: str = "auto", weights: Path | None = None
+    ) -> None:
+        """Keep features in `folder`; `weights` has files that plans may name by digest."""
         self._folder = folder
         self._device = device
         self._read = read
+        self._weights = weights
+
+    def check(self, plan: Plan) -> None:
+        """Pass when the plan's frozen body is installed here: see `check_installed`."""
+        check_installed(plan, self._weights)
 
     def features(
         self, patients: Sequence[Patient], plan: Plan, progress: Progress = ignore_progress
@@ -122,7 +136,7 @@ class FeatureCache:
         self, refs: Sequence[ImageRef | VolumeRef], plan: Plan, folder: Path
     ) -> Iterator[dict[str, NDArray[np.float32]]]:
         """Features by content digest, batch by batch; full shards are on disk when yielded."""
-        backbone = frozen_body(plan.network, device_named(self._device))
+        backbone = frozen_body(plan.network, device_named(self._device), self._weights)
         folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(refs), SHARD_IMAGES):
             part = refs[start : start + SHARD_IMAGES]

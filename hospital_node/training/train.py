@@ -5,8 +5,6 @@ order; the noised mean is the only thing that the optimiser sees. Whether the st
 the caller's business: charge the ledger before calling.
 """
 
-import numpy as np
-
 from hospital_node.training import noise, sampler
 from hospital_node.training.engine import Engine, Parameters
 from hospital_node.training.mechanism import PatientMechanism

@@ -19,7 +19,7 @@ from hospital_node.training.features import FeatureCache, PatientFeatures, read_
 from hospital_node.training.hooks import OpacusEngine
 from hospital_node.training.loop import LoopEngine
 from hospital_node.training.losses import Loss
-from hospital_node.training.model import check_installed, device_named
+from hospital_node.training.model import device_named
 from hospital_node.training.networks import build_network, check_hooked, check_question
 from hospital_node.training.overlap import outline_losses
 from hospital_node.training.pictures import Masks, PatientPictures, Picture
@@ -68,7 +68,7 @@ class Workshop:
             given = "outlines structures" if card.places else "gives one answer for an image"
             raise WeightsError(f"{card.name} {given}, and the plan's task is {plan.cohort.task}")
         if not card.body:
-            check_installed(plan)
+            self._features.check(plan)
             return
         if card.is_volumetric != (plan.preprocessing.volume is not None):
             wanted = "volumes" if card.is_volumetric else "single pictures"

@@ -11,11 +11,10 @@ from typing import Any
 from protocol import events
 from protocol.aggregation import Aggregation
 from protocol.ballot import Activated, NotActivated, activation_of, decide_activation
-from protocol.catalogue import CATALOGUE, card_of
+from protocol.catalogue import card_of, network_named
 from protocol.errors import ProtocolError
 from protocol.plan import (
     Cohort,
-    Network,
     Optimiser,
     Plan,
     Preprocessing,
@@ -40,17 +39,12 @@ def default_plan(
     A round closes when all sites but one have answered. The numbers are those that kept most of the
     non-private AUC on chest radiographs at ε = 3; `hospital_node/training/README.md` has the table.
     """
-    card = CATALOGUE[DEFAULT_NETWORK]
     return Plan(
         title="Chest radiograph head at patient-level epsilon 3",
         purpose="Find the labelled finding on chest radiographs; research, not for diagnosis",
         proposed_by=proposed_by,
         sites=tuple(sorted(sites)),
-        network=Network(
-            name=card.name,
-            weights_digest=card.weights_digest,
-            classes=max(1, len(cohort.classes)),
-        ),
+        network=network_named(DEFAULT_NETWORK, classes=max(1, len(cohort.classes))),
         cohort=cohort,
         preprocessing=Preprocessing(size_px=160),
         optimiser=Optimiser(learning_rate="1", momentum="0.8", local_steps=10),

@@ -3,8 +3,9 @@
 Compared in one run, batch by batch alike: entries that were parsed and checked before, through the
 sequencer (leaf hashes, chains, tiles, a signed checkpoint, one durable transaction), and the same
 bytes copied into a table of one column by nobody who could prove anything. What the checkers do
-beside the leaf hash, parsing and signatures, is said apart; the leaf hash is made here where they
-make it, in processes beside, and within the time that is taken.
+beside the leaf hash, which is to take an entry in, parse it and check its signature, is said apart;
+the leaf hash is made here where they make it, in processes beside that have the entries at hand,
+and within the time that is taken.
 """
 
 import os
@@ -12,9 +13,10 @@ import secrets
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import psycopg
@@ -37,6 +39,8 @@ IN_FLIGHT = {64: 12, 256: 6, 1000: 4}
 """Submissions on their way at a time, by their size (callers one by one, a relay's parcel, and the
 longest there may be): enough that one batch is drafted while another is committed."""
 HASHERS = 2
+HASHED_AT_ONCE = 512
+"""Entries of one message to a hasher and back."""
 REPEATS = 5
 SUBMITTED = 2000
 OWN_TABLES = (
@@ -73,21 +77,31 @@ def new_database(dsn: str) -> str:
     return with_database(dsn, name)
 
 
-def hash_leaves(bundle: bytes) -> bytes:
-    """What a checker does with a share of a submission once it has checked it."""
-    return b"".join(map(leaf_hash, decode_bundle(bundle)))
+def hold(parcels: Sequence[Parcel]) -> None:
+    """What a hasher is born with: the entries, as a checker has them that has just checked them."""
+    global _held  # noqa: PLW0603 - of this process alone
+    _held = parcels
 
 
-def append(sequencer: Sequencer, hashers: ProcessPoolExecutor, parcels: Sequence[Parcel]) -> float:
+_held: Sequence[Parcel] = ()
+
+
+def hash_leaves(number: int) -> bytes:
+    """What a checker does with a submission once it has checked it."""
+    return b"".join(map(leaf_hash, decode_bundle(_held[number].bundle)))
+
+
+def append(sequencer: Sequencer, hashers: Pool, parcels: Sequence[Parcel]) -> float:
     """How long leaf hash and sequencer take, with a few submissions always on their way."""
-    in_flight = IN_FLIGHT[len(parcels[0])]
+    each = len(parcels[0])
+    in_flight = IN_FLIGHT[each]
     start = time.perf_counter()
-    hashing = [hashers.submit(hash_leaves, parcel.bundle) for parcel in parcels[:in_flight]]
+    hashed = hashers.imap(
+        hash_leaves, range(len(parcels)), chunksize=max(1, HASHED_AT_ONCE // each)
+    )
     sent = []
-    for number, parcel in enumerate(parcels):
-        if number + in_flight < len(parcels):
-            hashing.append(hashers.submit(hash_leaves, parcels[number + in_flight].bundle))
-        sent.append(sequencer.offer(replace(parcel, leaves=hashing[number].result())))
+    for parcel, leaves in zip(parcels, hashed, strict=True):
+        sent.append(sequencer.offer(replace(parcel, leaves=leaves)))
         if len(sent) >= in_flight:
             sent[-in_flight].wait(60)
     for submission in sent:
@@ -141,8 +155,8 @@ class Measured:
 def measure(durable: str, terms: Terms, parcels: Sequence[Parcel], contents: list[bytes]):
     """Ours, theirs, ours, theirs; and the database that was filled last."""
     found = Measured()
-    with ProcessPoolExecutor(HASHERS) as hashers:
-        list(hashers.map(hash_leaves, [b""] * HASHERS))  # they have started after this
+    with get_context("fork").Pool(HASHERS, hold, [parcels]) as hashers:
+        hashers.map(hash_leaves, range(HASHERS))  # they have started after this
         for _ in range(REPEATS):
             dsn = new_database(durable)
             store.prepare(dsn)

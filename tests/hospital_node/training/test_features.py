@@ -13,7 +13,7 @@ from hospital_node.imaging.volumes import ImageRef, VolumeRef
 from hospital_node.training import features, model
 from hospital_node.training.evaluate import auc, patient_scores
 from hospital_node.training.features import FeatureCache
-from hospital_node.training.model import Backbone, normalise_features
+from hospital_node.training.model import frozen_body, normalise_features
 from hospital_node.training.randomness import SecureRandomness
 from hospital_node.training.release import SCORE_BINS, noised_histograms, score_cells
 from protocol.catalogue import initial_state, layout_of
@@ -188,7 +188,7 @@ def test_the_backbone_computes_what_the_published_network_computes() -> None:
     images = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
     with torch.inference_mode():
         expected = published.eval().extract_features(torch.tensor(images)).mean(dim=(2, 3)).numpy()
-    found = Backbone(PLAN.network, torch.device("cpu")).features(images)
+    found = frozen_body(PLAN.network, torch.device("cpu"), None).features(images)
     assert np.allclose(found, expected, atol=1e-4)
 
 
@@ -201,13 +201,13 @@ def test_weights_with_one_changed_byte_are_refused(
     forged.write_bytes(content)
     monkeypatch.setattr(model, "installed_weights", lambda: forged)
     with pytest.raises(WeightsError, match="the plan names"):
-        Backbone(PLAN.network, torch.device("cpu"))
+        frozen_body(PLAN.network, torch.device("cpu"), None)
 
 
 def test_missing_weights_are_named_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "installed_weights", lambda: tmp_path / "none")
     with pytest.raises(WeightsError, match="cannot be read"):
-        Backbone(PLAN.network, torch.device("cpu"))
+        frozen_body(PLAN.network, torch.device("cpu"), None)
 
 
 def test_what_the_node_trains_has_the_layout_that_the_centre_computed() -> None:
@@ -239,7 +239,7 @@ def test_a_volume_counts_as_the_mean_of_its_slices_and_as_one_image(tmp_path: Pa
     ref = VolumeRef("v", (ImageRef("i", Path("none"), "1"),), None)
     volumes = FeatureCache(tmp_path / "v", device="cpu", read=lambda *_: slices)
     found = volumes.features([Patient("p", 1, (ref,))], PLAN)
-    one_by_one = Backbone(PLAN.network, torch.device("cpu"))
+    one_by_one = frozen_body(PLAN.network, torch.device("cpu"), None)
     raw = np.mean([one_by_one.features(one[None])[0] for one in slices], axis=0)
     assert found.images_per_patient == (1,)
     assert np.allclose(found.images[0], normalise_features(raw[None])[0], atol=1e-5)

@@ -126,16 +126,16 @@ def test_the_catalogue_names_the_wavelets_that_are_computed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = a_scatternet_plan()
-    check_installed(plan)
+    check_installed(plan, None)
     monkeypatch.setattr(scattering, "SLANT", 0.51)
     scattering.digest.cache_clear()
     with pytest.raises(WeightsError, match="wavelets"):
-        check_installed(plan)
+        check_installed(plan, None)
     with pytest.raises(WeightsError, match="wavelets"):
-        frozen_body(plan.network, CPU)
+        frozen_body(plan.network, CPU, None)
     monkeypatch.undo()
     scattering.digest.cache_clear()
-    check_installed(plan)
+    check_installed(plan, None)
 
 
 def test_features_of_wavelets_are_kept_like_those_of_a_backbone(tmp_path: Path) -> None:
