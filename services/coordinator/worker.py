@@ -31,11 +31,22 @@ _log = structlog.get_logger(__name__)
 class Worker:
     """Takes run ids and carries the runs out."""
 
-    def __init__(self, centre: Centre, open_grid: OpenGrid, stop: threading.Event) -> None:
-        """Work with what `open_grid` opens; once `stop` is set, nothing is tried again."""
+    def __init__(
+        self,
+        centre: Centre,
+        open_grid: OpenGrid,
+        stop: threading.Event,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Work with what `open_grid` opens; once `stop` is set, nothing is tried again.
+
+        `patience_s` is how long a run waits for its transport without a round ending.
+        """
         self._centre = centre
         self._open_grid = open_grid
         self._stop = stop
+        self._patience_s = patience_s
         self._asked: queue.SimpleQueue[tuple[str, Halt | None]] = queue.SimpleQueue()
 
     def start(self) -> None:
@@ -75,7 +86,7 @@ class Worker:
                 cut_off = Halt.TRANSPORT_FAILED
                 if (now_ended := self._rounds_ended(run_id)) not in (ended, None):
                     pause_s, since, ended = _FIRST_PAUSE_S, time.monotonic(), now_ended
-                elif time.monotonic() - since > PATIENCE_S:
+                elif time.monotonic() - since > self._patience_s:
                     return self._halt(run_id, Halt.TRANSPORT_FAILED)
             except (psycopg.OperationalError, PoolTimeout) as fault:
                 _log.warning("the database failed", run=run_id, fault=str(fault).strip())

@@ -80,7 +80,7 @@ def test_a_run_that_broke_with_the_database_is_halted_once_it_is_back(
         broken.wait(10)
         raise RuntimeError("something nobody thought of")
 
-    worker = Worker(centre, open_grid, stop)
+    worker = Worker(centre, open_grid, stop, patience_s=0.1)
     worker.start()
     try:
         first = create_run(centre, PLAN.id)
