@@ -4,8 +4,7 @@ The one rule: what the child answers is a message from a stranger, and may name 
 not in the table. How it is kept within bounds is `parsing`'s business.
 """
 
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -24,23 +23,12 @@ _VERDICT: TypeAdapter[Outlined | Unusable] = TypeAdapter(
 )
 
 
-class OutlineReader:
+class OutlineReader(Parser):
     """Reads one segmentation after another in a child process; use as a context manager."""
 
     def __init__(self, table: SegOutlines) -> None:
+        super().__init__(Document.OUTLINES, table, _BOUNDS)
         self._names = {one.name for one in table.structures}
-        self._parser = Parser(Document.OUTLINES, table, _BOUNDS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._parser.stop()
 
     def read(self, content: bytes) -> Outlined | Unusable:
         """What a segmentation of this content outlines, or why nothing.
@@ -50,12 +38,7 @@ class OutlineReader:
         """
         if not 0 < len(content) <= MAX_OUTLINE_BYTES:
             return Unusable(fault=OutlineFault.TOO_LARGE if content else OutlineFault.UNREADABLE)
-        answer = self._parser.ask(content)
-        verdict = None if answer is None else self._parse(answer)
-        if verdict is None:
-            self._parser.stop()
-            return Unusable(fault=OutlineFault.READER_DIED)
-        return verdict
+        return self.verdict(content, self._parse) or Unusable(fault=OutlineFault.READER_DIED)
 
     def _parse(self, answer: bytes) -> Outlined | Unusable | None:
         """A verdict; none where the child says what it cannot know."""

@@ -9,15 +9,18 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO
+from types import TracebackType
+from typing import IO, Self, TypeVar
 
 from pydantic import BaseModel
 
 from hospital_node.imaging.errors import ScanError
 from hospital_node.imaging.report_child import LENGTH_BYTES, READY, Document
+
+_Verdict = TypeVar("_Verdict")
 
 _GRACE_S = 2.0
 """The child's own alarm rings first."""
@@ -37,13 +40,38 @@ class Bounds:
 
 
 class Parser:
-    """Hands one document after another to a child; `stop` it when done."""
+    """Hands one document after another to a child; use as a context manager."""
 
     def __init__(self, document: Document, table: BaseModel, bounds: Bounds) -> None:
         self._document = document
         self._table = table
         self._bounds = bounds
         self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def verdict(self, content: bytes, parse: Callable[[bytes], _Verdict | None]) -> _Verdict | None:
+        """The child's answer, parsed; none when it died, or says what it cannot know.
+
+        Such a child is not asked again.
+
+        Raises:
+            ScanError: no child can be started; no file is to blame.
+        """
+        answer = self.ask(content)
+        found = None if answer is None else parse(answer)
+        if found is None:
+            self.stop()
+        return found
 
     def ask(self, content: bytes) -> bytes | None:
         """The child's answer to a document; none when it died of it, or answers without end.

@@ -4,8 +4,7 @@ The one rule: what the child answers is a message from a stranger, and may hold 
 in the table. How it is kept within bounds is `parsing`'s business.
 """
 
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -23,23 +22,12 @@ _VERDICT: TypeAdapter[Said | Refused] = TypeAdapter(
 )
 
 
-class ReportReader:
+class ReportReader(Parser):
     """Reads one report after another in a child process; use as a context manager."""
 
     def __init__(self, table: SrLabels) -> None:
-        self._table = table
-        self._parser = Parser(Document.REPORTS, table, _BOUNDS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._parser.stop()
+        super().__init__(Document.REPORTS, table, _BOUNDS)
+        self._known = {(rule.column, rule.label) for rule in table.labels}
 
     def read(self, content: bytes) -> Said | Refused:
         """What a report of this content says, or why it gives no label.
@@ -49,12 +37,7 @@ class ReportReader:
         """
         if not 0 < len(content) <= MAX_REPORT_BYTES:
             return Refused(fault=ReportFault.TOO_LARGE if content else ReportFault.UNREADABLE)
-        answer = self._parser.ask(content)
-        verdict = None if answer is None else self._parse(answer)
-        if verdict is None:
-            self._parser.stop()
-            return Refused(fault=ReportFault.READER_DIED)
-        return verdict
+        return self.verdict(content, self._parse) or Refused(fault=ReportFault.READER_DIED)
 
     def _parse(self, answer: bytes) -> Said | Refused | None:
         """A verdict; none where the child says what it cannot know."""
@@ -62,9 +45,8 @@ class ReportReader:
             verdict = _VERDICT.validate_json(answer)
         except ValidationError:
             return None
-        known = {(rule.column, rule.label) for rule in self._table.labels}
         if isinstance(verdict, Said) and not all(
-            one.labels.items() <= known for one in verdict.labellings
+            one.labels.items() <= self._known for one in verdict.labellings
         ):
             return None
         return verdict

@@ -260,7 +260,7 @@ def test_what_is_too_large_or_empty_is_not_even_parsed(reader):
 def test_a_child_that_dies_costs_one_report(reader):
     sound = bytes_of(report([tiny_with_time()], [group(finding=NODULE)]))
     assert isinstance(reader.read(sound), Said)
-    reader._parser._child.kill()
+    reader._child.kill()
     assert reader.read(sound).fault is ReportFault.READER_DIED
     assert isinstance(reader.read(sound), Said)
 

@@ -173,7 +173,7 @@ def test_the_child_says_what_the_parser_says_and_dies_for_one_file_alone(sound: 
         assert answer == read_outlines(content, LUNGS)
         assert reader.read(b"no segmentation").fault is OutlineFault.UNREADABLE
         assert reader.read(b"").fault is OutlineFault.UNREADABLE
-        reader._parser._child.kill()
+        reader._child.kill()
         assert reader.read(content).fault is OutlineFault.READER_DIED
         assert reader.read(content) == answer
         strange = answer.model_dump_json().replace('"lung"', '"PLANTED"').encode()
@@ -183,7 +183,7 @@ def test_the_child_says_what_the_parser_says_and_dies_for_one_file_alone(sound: 
 def test_a_file_of_any_size_is_not_handed_on() -> None:
     with OutlineReader(LUNGS) as reader:
         assert reader.read(bytes(MAX_OUTLINE_BYTES + 1)).fault is OutlineFault.TOO_LARGE
-        assert reader._parser._child is None
+        assert reader._child is None
 
 
 def test_each_frame_is_of_one_segment_in_one_image(chest: Dataset, sound: Dataset) -> None:
