@@ -18,10 +18,10 @@ from hospital_node.imaging.strata import strata_of
 from hospital_node.judging.classification import Terms
 from hospital_node.judging.comparison import Model, Points
 from hospital_node.judging.judgement import Groups, Judged, judge_models
-from hospital_node.judging.telling import Told, split_counts, told_findings, view_of
+from hospital_node.judging.telling import Told, split_counts, view_of
 from hospital_node.ledger import Access, refusal_of
 from hospital_node.local_events import ReportMade, report_made
-from hospital_node.membership import claim_membership, release_membership
+from hospital_node.membership import claim_membership, release_membership, told_here
 from hospital_node.policy import ReportPolicy
 from hospital_node.reads import note_read
 from hospital_node.site import Site
@@ -71,7 +71,7 @@ def _evaluate(
             return Refused(Reason.DATA_WITHDRAWN, WITHDRAWN, admitted.order)
         receipt, released, known = b"", None, None
         if isinstance(claimed, Charge):
-            told = _told(site, admitted.plan)
+            told = told_here(site, admitted.plan)
             figures = _figures(candidate, claimed, told=told, judged=judged, coins=randomness)
             receipt = site.outbox.append(connection, events.evaluation_released(figures))
             released = view_of(figures, claimed, told)
@@ -121,7 +121,7 @@ def _claim(
         )
         if not is_new and not _is_cut_off(connection, admitted):
             return _already(admitted)
-        release, told = site.policy.release_evaluation, _told(site, admitted.plan)
+        release, told = site.policy.release_evaluation, told_here(site, admitted.plan)
         if not release.allowed or not told.columns:
             return None
         access = Access(
@@ -159,10 +159,6 @@ def _is_cut_off(connection: Connection, admitted: Admitted) -> bool:
 
 def _already(admitted: Admitted) -> Refused:
     return Refused(Reason.ALREADY_DONE, "this is being answered already", admitted.order)
-
-
-def _told(site: Site, plan: Plan) -> Told:
-    return told_findings(plan.cohort, site.policy.release_evaluation.classes)
 
 
 def _figures(

@@ -49,7 +49,7 @@ def claim_membership(
             mechanism=mechanism,
             delta=admitted.plan.privacy.delta,
             plan_cap=admitted.ballot.epsilon_cap,
-            clip_norm=_told(site, admitted.plan).sensitivity,
+            clip_norm=told_here(site, admitted.plan).sensitivity,
             secure_noise=randomness.is_secure,
         )
         with site.pool.connection() as connection:
@@ -72,7 +72,7 @@ def release_membership(
     if charge is None:
         return None
     counts = noised_histograms(
-        _told(site, judged.plan).of(judged.cells_train),
+        told_here(site, judged.plan).of(judged.cells_train),
         noise_multiplier=float(charge.mechanism.noise_multiplier),
         randomness=randomness,
     )
@@ -106,7 +106,7 @@ def _charge_for(connection: Connection, site: Site, held_out: Evaluation) -> Cha
     return next((one for one in of_run if one.purpose is Purpose.MEMBERSHIP), None)
 
 
-def _told(site: Site, plan: Plan) -> Told:
+def told_here(site: Site, plan: Plan) -> Told:
     """The findings that are told of held-out patients are those told of training patients."""
     return told_findings(plan.cohort, site.policy.release_evaluation.classes)
 
